@@ -1,0 +1,131 @@
+import type { Jsonable, JsonableProperty, JsonValue, SteleTypeError } from './json.ts';
+import { type, type InputOf, type OutputOf, type Schema } from './schema.ts';
+
+/** How a payload that JSON cannot carry is turned into one that it can, and back. */
+export interface Codec<Data, Stored> {
+  readonly encode: (data: Data) => Stored;
+  readonly decode: (stored: Stored) => Data;
+}
+
+/** One schema version of an event. Its number is its place in the list, from 1. */
+export interface EventVersion {
+  readonly schema: Schema;
+  readonly codec: Codec<unknown, unknown> | undefined;
+  /** Makes this version's payload of the previous one's; only the first version has none. */
+  readonly upcast: ((previous: unknown) => unknown) | undefined;
+}
+
+declare const types: unique symbol;
+
+/** What an event looks like, in every version it ever had. Made by {@link event}. */
+export interface EventDefinition<Input = unknown, Data = Input> {
+  /** Carries the types; there is nothing here at run time. */
+  readonly [types]?: { readonly input: Input; readonly data: Data };
+  readonly versions: readonly EventVersion[];
+  /** The name it is stored under, where that is not its key in `events`. */
+  readonly storedName: string | undefined;
+
+  /**
+   * Declares the next schema version. Events stored before keep their version, and `upcast` makes
+   * the new payload of the old one whenever they are read; nothing stored is ever rewritten.
+   *
+   * @param upcast - gets the previous version's payload, returns this version's
+   */
+  version<S extends Schema>(
+    schema: S & Storable<S>,
+    upcast: (previous: Data) => NoInfer<OutputOf<S>>,
+  ): EventDefinition<InputOf<S>, OutputOf<S>>;
+  version<S extends Schema, Stored extends JsonValue>(
+    schema: S,
+    upcast: (previous: Data) => NoInfer<OutputOf<S>>,
+    codec: Codec<OutputOf<S>, Stored>,
+  ): EventDefinition<InputOf<S>, OutputOf<S>>;
+
+  /**
+   * Stores the event under another name than its key, so that a key can be renamed without touching
+   * history, or two aggregates can both have a `Renamed`.
+   */
+  storedAs(name: string): EventDefinition<Input, Data>;
+}
+
+/** The events of an aggregate by name. */
+export interface EventMap {
+  readonly [name: string]: EventDefinition;
+}
+
+/** What a caller gives to `emit`. */
+export type EventInput<D> = D extends EventDefinition<infer Input, infer _> ? Input : never;
+
+/** What handlers get, and what is stored. */
+export type EventData<D> = D extends EventDefinition<infer _, infer Data> ? Data : never;
+
+/** `unknown` when a schema's output can be stored as JSON, otherwise the reason why not. */
+export type Storable<S extends Schema> =
+  OutputOf<S> extends Jsonable<OutputOf<S>> ? unknown : NotStorable<Jsonable<OutputOf<S>>>;
+
+type NotStorable<T> =
+  T extends SteleTypeError<string>
+    ? T
+    : { [K in keyof T]-?: Explain<Exclude<T[K], undefined>, K> }[keyof T];
+
+type Explain<T, Key> =
+  T extends SteleTypeError<infer Why>
+    ? SteleTypeError<`${Key & string}: ${Why}`>
+    : T extends string | number | boolean | null
+      ? never
+      : { [K in keyof T]-?: Explain<Exclude<T[K], undefined>, K> }[keyof T];
+
+/**
+ * Declares an event by the schema of its payload. Any Standard Schema validator will do; what the
+ * schema returns is what is stored, after it has been checked.
+ *
+ * @example
+ * ```ts
+ * event(z.object({ email: z.email() }))
+ * event(z.object({ at: z.date() }), {
+ *   encode: ({ at }) => ({ at: at.toISOString() }),
+ *   decode: ({ at }) => ({ at: new Date(at) }),
+ * })
+ * event<{ email: string }>() // typed by hand, nothing is checked at run time
+ * ```
+ */
+export function event<T extends { [K in keyof T]: JsonableProperty<T, K> }>(): EventDefinition<T>;
+export function event<S extends Schema>(
+  schema: S & Storable<S>,
+): EventDefinition<InputOf<S>, OutputOf<S>>;
+export function event<S extends Schema, Stored extends JsonValue>(
+  schema: S,
+  codec: Codec<OutputOf<S>, Stored>,
+): EventDefinition<InputOf<S>, OutputOf<S>>;
+export function event(schema: Schema = type(), codec?: ErasedCodec): EventDefinition {
+  return define([{ schema, codec: erase(codec), upcast: undefined }], undefined);
+}
+
+// The element types of a list of versions cannot be said in one type: each version's upcaster takes
+// what the one before it gives. The overloads above check that link; below it is erased.
+interface ErasedCodec {
+  readonly encode: (data: never) => unknown;
+  readonly decode: (stored: never) => unknown;
+}
+
+function define(versions: readonly EventVersion[], storedName: string | undefined): EventDefinition {
+  const next = (
+    schema: Schema,
+    upcast: (previous: never) => unknown,
+    codec?: ErasedCodec,
+  ): EventDefinition =>
+    define(
+      [...versions, { schema, codec: erase(codec), upcast: upcast as EventVersion['upcast'] }],
+      storedName,
+    );
+  return Object.freeze({
+    versions: Object.freeze(versions),
+    storedName,
+    version: next,
+    storedAs: (name: string) => define(versions, name),
+  });
+}
+
+function erase(codec: ErasedCodec | undefined): EventVersion['codec'] {
+  return codec as EventVersion['codec'];
+}
