@@ -1,0 +1,107 @@
+import pg from 'pg';
+import { SteleError } from '../types/errors.ts';
+import { columnTypes, type Statement } from './statement.ts';
+import { isConnectionLoss, isServerError } from './sqlstate.ts';
+import { reconnect, retry } from './retry.ts';
+
+/**
+ * What Stele needs of a connection: a `pg` client, or anything that answers like one, such as the
+ * client below an ORM's transaction.
+ */
+export interface Queryable {
+  query<Row extends unknown[]>(
+    config: pg.QueryArrayConfig<unknown[]>,
+  ): Promise<pg.QueryArrayResult<Row>>;
+}
+
+/** How to reach the database. */
+export interface DatabaseOptions {
+  /** A connection string, or `pg`'s options. Where neither this nor `pool` is given: `PGHOST` etc. */
+  readonly connection?: string | pg.PoolConfig | undefined;
+  /** A pool of the application's. It is not closed with the store. */
+  readonly pool?: pg.Pool | undefined;
+  /** Whether to use prepared statements; `false` for poolers that cannot carry them. */
+  readonly prepare?: boolean | undefined;
+}
+
+/** A pool of connections, and the ways in which Stele uses them. */
+export interface Database {
+  /** How many connections there may be. */
+  readonly size: number;
+  /** Runs one statement on any connection, once. */
+  query<Row extends unknown[]>(statement: Statement, values: unknown[]): Promise<Row[]>;
+  /** Runs one statement that only reads; again on another connection when this one is lost. */
+  read<Row extends unknown[]>(statement: Statement, values: unknown[]): Promise<Row[]>;
+  /** Runs one statement on a given connection. */
+  on<Row extends unknown[]>(client: Queryable, statement: Statement, values: unknown[]): Promise<Row[]>;
+  /** Lends a connection; it is thrown away if `task` throws. */
+  withClient<T>(task: (client: pg.PoolClient) => Promise<T>): Promise<T>;
+  /** Ends the pool, if it was not given. */
+  close(): Promise<void>;
+}
+
+/** An error that the database or the connection to it reported. The driver's error is `cause`. */
+export class DatabaseError extends SteleError {
+  declare readonly code: 'database';
+  /** The SQLSTATE; `undefined` when the connection failed. */
+  readonly sqlState: string | undefined;
+
+  constructor(doing: string, cause: unknown) {
+    const reason = cause instanceof Error ? cause.message || cause.name : String(cause);
+    super('database', `${doing} failed: ${reason}`, { cause });
+    this.sqlState = isServerError(cause) ? cause.code : undefined;
+  }
+}
+
+/** Opens a pool, or uses the given one. No connection is made before it is needed. */
+export function openDatabase(options: DatabaseOptions): Database {
+  const { connection, prepare = true } = options;
+  const pool =
+    options.pool ??
+    new pg.Pool({
+      application_name: 'stele',
+      keepAlive: true,
+      ...(typeof connection === 'string' ? { connectionString: connection } : connection),
+    });
+  // A connection that dies while it is idle is taken out of the pool by the pool itself; without a
+  // listener the event would end the process.
+  pool.on('error', ignore);
+
+  const on = async <Row extends unknown[]>(
+    client: Queryable,
+    { name, text }: Statement,
+    values: unknown[],
+  ): Promise<Row[]> => {
+    const config = { text, values, rowMode: 'array' as const, types: columnTypes };
+    const result = await client.query<Row>(prepare ? { ...config, name } : config);
+    return result.rows;
+  };
+
+  return {
+    size: pool.options.max,
+    on,
+    query: (statement, values) => on(pool, statement, values),
+    read: (statement, values) => retry(reconnect, isConnectionLoss, () => on(pool, statement, values)),
+    withClient: async (task) => {
+      const client = await pool.connect();
+      // The same for a connection that dies while it is lent and no query runs on it.
+      client.on('error', ignore);
+      let failure: unknown;
+      try {
+        return await task(client);
+      } catch (error) {
+        failure = error;
+        throw error;
+      } finally {
+        client.off('error', ignore);
+        client.release(failure !== undefined);
+      }
+    },
+    close: async () => {
+      pool.off('error', ignore);
+      if (options.pool === undefined) await pool.end();
+    },
+  };
+}
+
+function ignore(): void {}

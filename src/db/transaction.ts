@@ -1,0 +1,28 @@
+import type pg from 'pg';
+import { SteleError } from '../types/errors.ts';
+import type { Database } from './client.ts';
+
+/**
+ * Runs `task` in a transaction of its own: committed when it resolves, rolled back when it throws.
+ *
+ * @throws SteleError `transaction-lost` when the server answers COMMIT with a rollback: an error was
+ * caught and swallowed inside, and Postgres had given the transaction up by then
+ */
+export function inTransaction<T>(
+  database: Database,
+  task: (client: pg.PoolClient) => Promise<T>,
+): Promise<T> {
+  return database.withClient(async (client) => {
+    await client.query('begin');
+    const result = await task(client);
+    const { command } = await client.query('commit');
+    if (command !== 'COMMIT') {
+      throw new SteleError(
+        'transaction-lost',
+        'The transaction was rolled back instead of committed: a statement in it had failed, and its error was caught. ' +
+          'Let errors of SQL pass, or use a savepoint.',
+      );
+    }
+    return result;
+  });
+}
