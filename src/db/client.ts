@@ -33,8 +33,12 @@ export interface Database {
   /** Runs one statement that only reads; again on another connection when this one is lost. */
   read<Row extends unknown[]>(statement: Statement, values: unknown[]): Promise<Row[]>;
   /** Runs one statement on a given connection. */
-  on<Row extends unknown[]>(client: Queryable, statement: Statement, values: unknown[]): Promise<Row[]>;
-  /** Lends a connection; it is thrown away if `task` throws. */
+  on<Row extends unknown[]>(
+    client: Queryable,
+    statement: Statement,
+    values: unknown[],
+  ): Promise<Row[]>;
+  /** Lends a connection; it is thrown away if it comes back broken or in a transaction. */
   withClient<T>(task: (client: pg.PoolClient) => Promise<T>): Promise<T>;
   /** Ends the pool, if it was not given. */
   close(): Promise<void>;
@@ -81,20 +85,18 @@ export function openDatabase(options: DatabaseOptions): Database {
     size: pool.options.max,
     on,
     query: (statement, values) => on(pool, statement, values),
-    read: (statement, values) => retry(reconnect, isConnectionLoss, () => on(pool, statement, values)),
+    read: (statement, values) =>
+      retry(reconnect, isConnectionLoss, () => on(pool, statement, values)),
     withClient: async (task) => {
       const client = await pool.connect();
       // The same for a connection that dies while it is lent and no query runs on it.
       client.on('error', ignore);
-      let failure: unknown;
       try {
         return await task(client);
-      } catch (error) {
-        failure = error;
-        throw error;
       } finally {
         client.off('error', ignore);
-        client.release(failure !== undefined);
+        // Whatever happened, nobody else may get a connection that is still in a transaction.
+        client.release(client.getTransactionStatus() !== 'I');
       }
     },
     close: async () => {

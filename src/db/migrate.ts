@@ -72,15 +72,24 @@ export async function migrate(
 }
 
 /** {@link migrate} on a pool that is open already. */
-export async function applyMigrations(database: Database, schema: string): Promise<MigrationReport> {
+export async function applyMigrations(
+  database: Database,
+  schema: string,
+): Promise<MigrationReport> {
   const steps = await migrations(schema);
   return inTransaction(database, async (client) => {
-    await client.query('select pg_advisory_xact_lock(hashtextextended($1, 0))', [`stele:${schema}`]);
+    await client.query('select pg_advisory_xact_lock(hashtextextended($1, 0))', [
+      `stele:${schema}`,
+    ]);
     const current = await currentVersion(client, schema);
     refuseNewer(schema, current, steps.length);
     const pending = steps.filter(({ number }) => number > current);
     if (current === 0) {
-      await run(client, 'creating the schema', `create schema if not exists ${quoteIdentifier(schema)}`);
+      await run(
+        client,
+        'creating the schema',
+        `create schema if not exists ${quoteIdentifier(schema)}`,
+      );
     }
     for (const step of pending) {
       await run(client, `migration ${step.name}`, `${step.sql};\n${recordSql(step, schema)}`);
@@ -147,7 +156,9 @@ async function run(client: pg.ClientBase, doing: string, sql: string): Promise<v
       ? ' The role may not do this: run the migration once as the owner of the database, then open the store with `migrate: false`.'
       : '';
     const reason = error instanceof Error ? error.message : String(error);
-    throw new SteleError('migration-failed', `${doing} failed: ${reason}.${advice}`, { cause: error });
+    throw new SteleError('migration-failed', `${doing} failed: ${reason}.${advice}`, {
+      cause: error,
+    });
   }
 }
 

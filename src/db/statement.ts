@@ -24,8 +24,8 @@ const parsers: ReadonlyMap<number, Parser> = new Map<number, Parser>([
   [21, Number],
   [23, Number],
   [701, Number],
-  [114, (text) => JSON.parse(text)],
-  [3802, (text) => JSON.parse(text)],
+  [114, parseJson],
+  [3802, parseJson],
   [1009, textArray],
   [1016, (text) => (text === '{}' ? [] : text.slice(1, -1).split(',').map(safeInteger))],
 ]);
@@ -34,6 +34,10 @@ const parsers: ReadonlyMap<number, Parser> = new Map<number, Parser>([
 export const columnTypes: { getTypeParser: (oid: number) => Parser } = {
   getTypeParser: (oid) => parsers.get(oid) ?? identity,
 };
+
+function parseJson(text: string): unknown {
+  return JSON.parse(text) as unknown;
+}
 
 function identity(text: string): string {
   return text;

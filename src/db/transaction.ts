@@ -14,7 +14,14 @@ export function inTransaction<T>(
 ): Promise<T> {
   return database.withClient(async (client) => {
     await client.query('begin');
-    const result = await task(client);
+    let result: T;
+    try {
+      result = await task(client);
+    } catch (error) {
+      // Where even this fails, the connection is thrown away and the server rolls back by itself.
+      await client.query('rollback').catch(() => undefined);
+      throw error;
+    }
     const { command } = await client.query('commit');
     if (command !== 'COMMIT') {
       throw new SteleError(

@@ -86,7 +86,11 @@ function knownEvents(events: AnyAggregate['events']): Map<string, KnownEvent> {
   );
 }
 
-function decode(versions: readonly EventVersion[], schemaVersion: number, stored: unknown): unknown {
+function decode(
+  versions: readonly EventVersion[],
+  schemaVersion: number,
+  stored: unknown,
+): unknown {
   const codec = versions[schemaVersion - 1]?.codec;
   let data = codec === undefined ? stored : codec.decode(stored);
   for (const { upcast } of versions.slice(schemaVersion)) {

@@ -9,6 +9,7 @@ export type ErrorCode =
   | 'unknown-event-type'
   | 'unknown-schema-version'
   | 'upcast-failed'
+  | 'evolve-failed'
   | 'projection-failed'
   | 'read-stalled'
   | 'retries-exhausted'

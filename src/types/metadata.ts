@@ -17,6 +17,8 @@ export interface Metadata {
 export interface RecordedMetadata {
   /** When the event was stored, by the database's clock. Never goes back within a stream. */
   readonly timestamp: Date;
+  /** The key that the append was given, if it was. */
+  readonly idempotencyKey?: string;
 }
 
 /** What an append must be given: Stele's keys, and those that the aggregate's schema declares. */
@@ -30,8 +32,14 @@ export type MetadataOutput<M extends Schema | undefined> = (M extends Schema
   : Metadata) &
   RecordedMetadata;
 
+/** The property `metadata`, which may be left out unless it has a key that must be given. */
+export type MetadataProperty<M extends Schema | undefined> =
+  Metadata extends MetadataInput<M>
+    ? { readonly metadata?: MetadataInput<M> | undefined }
+    : { readonly metadata: MetadataInput<M> };
+
 /** `[options?]`, or `[options]` where the metadata has a key that must be given. */
 export type MetadataArguments<M extends Schema | undefined, Options> =
   Metadata extends MetadataInput<M>
-    ? [options?: Options & { readonly metadata?: MetadataInput<M> }]
-    : [options: Options & { readonly metadata: MetadataInput<M> }];
+    ? [options?: Options & MetadataProperty<M>]
+    : [options: Options & MetadataProperty<M>];

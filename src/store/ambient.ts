@@ -1,0 +1,34 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import type { Metadata } from '../types/metadata.ts';
+import type { RecordedEvent } from '../types/recorded-event.ts';
+
+// Not a state of any store's: it belongs to the call that is running, whatever stores it uses.
+const ambient = new AsyncLocalStorage<Metadata>();
+
+/**
+ * Gives metadata to everything that is appended inside `task`, through every `await`. What is given
+ * to an append itself, or nearer to it, wins.
+ *
+ * @example
+ * ```ts
+ * app.use((request, next) =>
+ *   withMetadata({ userId: request.user.id, correlationId: request.id }, next));
+ * ```
+ */
+export function withMetadata<T>(metadata: Metadata, task: () => T): T {
+  return ambient.run({ ...ambient.getStore(), ...metadata }, task);
+}
+
+/**
+ * Runs `task` as a consequence of an event: everything appended inside gets the event as its cause,
+ * and its correlation. Handlers of projections run like this by themselves.
+ */
+export function causedBy<T>(event: RecordedEvent, task: () => T): T {
+  const { metadata, id } = event;
+  return withMetadata({ causationId: id, correlationId: metadata.correlationId ?? id }, task);
+}
+
+/** What {@link withMetadata} has put around the call. */
+export function ambientMetadata(): Metadata | undefined {
+  return ambient.getStore();
+}

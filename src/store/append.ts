@@ -1,0 +1,278 @@
+import { DatabaseError, type Database } from '../db/client.ts';
+import { collide, pause, reconnect } from '../db/retry.ts';
+import { isConnectionLoss, isTransient } from '../db/sqlstate.ts';
+import { inTransaction } from '../db/transaction.ts';
+import type { AnyAggregate } from '../types/aggregate.ts';
+import {
+  ConcurrencyError,
+  DuplicateEventError,
+  ProjectionError,
+  SteleError,
+} from '../types/errors.ts';
+import type { RecordedEvent } from '../types/recorded-event.ts';
+import { categoryOf } from '../types/stream.ts';
+import { causedBy } from './ambient.ts';
+import {
+  sendAppends,
+  type PreparedAppend,
+  type StoredWrite,
+  type Verdict,
+  type Write,
+} from './append-statement.ts';
+import type { GroupCommit } from './group-commit.ts';
+import type { InlineProjection, Transaction } from './inline.ts';
+import { idOfKey, prepareAppend, type Draft } from './payload.ts';
+import type { EventRow, RowCodec } from './row-codec.ts';
+import type { Statements } from './statements.ts';
+
+/** What an append may be given besides its events. */
+export interface AppendSettings {
+  readonly idempotencyKey?: string | undefined;
+  readonly transaction?: Transaction | undefined;
+}
+
+/** What was stored in one stream. */
+export interface StoredEvents {
+  /** The stream's version after the append. */
+  readonly version: number;
+  /** The position of the last event. */
+  readonly position: number;
+  readonly events: readonly RecordedEvent[];
+  /** Whether these events had been stored by an earlier sending of the same append. */
+  readonly deduplicated: boolean;
+}
+
+/** Appends to several streams at once, and answers for each, in the order given. */
+export type Append = (
+  drafts: readonly Draft[],
+  settings: AppendSettings,
+) => Promise<readonly StoredEvents[]>;
+
+/** What {@link appender} works with. */
+export interface AppenderParts {
+  readonly database: Database;
+  readonly statements: Statements;
+  readonly codec: RowCodec;
+  readonly groups: GroupCommit;
+  readonly inline: readonly InlineProjection[];
+  readonly aggregateOf: (category: string) => AnyAggregate;
+}
+
+/**
+ * The life of an append: check and encode everything; then one statement, together with what else is
+ * waiting, or a transaction where a projection or the caller's own SQL belongs to it; then the
+ * verdict.
+ */
+export function appender(parts: AppenderParts): Append {
+  const { groups, inline, aggregateOf } = parts;
+  return async (drafts, { idempotencyKey, transaction }) => {
+    if (transaction !== undefined) checkTransaction(transaction);
+    const append = await prepareAppend(aggregateOf, drafts, idempotencyKey);
+    const projections = inline.filter(({ handles }) =>
+      append.writes.some(({ category, events }) =>
+        events.some(({ name }) => handles(category, name)),
+      ),
+    );
+    if (transaction !== undefined) {
+      return appendInside(parts, transaction, append, idempotencyKey, projections);
+    }
+    if (projections.length > 0) return appendAround(parts, append, idempotencyKey, projections);
+    return settle(parts, append, idempotencyKey, null, await groups.submit(append));
+  };
+}
+
+/** In the caller's transaction: what fails here leaves it as it was. */
+async function appendInside(
+  parts: AppenderParts,
+  transaction: Transaction,
+  append: PreparedAppend,
+  idempotencyKey: string | undefined,
+  projections: readonly InlineProjection[],
+): Promise<readonly StoredEvents[]> {
+  const work = (): Promise<readonly StoredEvents[]> =>
+    appendAndProject(parts, transaction, append, idempotencyKey, projections);
+  if (projections.length === 0) return work();
+  await transaction.query('savepoint stele_append');
+  try {
+    const stored = await work();
+    await transaction.query('release savepoint stele_append');
+    return stored;
+  } catch (error) {
+    await transaction.query('rollback to savepoint stele_append').catch(() => undefined);
+    throw error;
+  }
+}
+
+/** In a transaction of its own, again when it collides with a neighbour or loses its connection. */
+async function appendAround(
+  parts: AppenderParts,
+  first: PreparedAppend,
+  idempotencyKey: string | undefined,
+  projections: readonly InlineProjection[],
+): Promise<readonly StoredEvents[]> {
+  let append = first;
+  for (let attempt = 2; ; attempt += 1) {
+    try {
+      return await inTransaction(parts.database, (client) =>
+        appendAndProject(parts, client, append, idempotencyKey, projections),
+      );
+    } catch (error) {
+      const collided = isTransient(error instanceof ProjectionError ? error.cause : error);
+      const lost = !isOwn(error) && isConnectionLoss(error);
+      const policy = collided ? collide : reconnect;
+      if (!(collided || lost) || attempt > policy.attempts) {
+        throw isOwn(error) ? error : new DatabaseError('Appending', error);
+      }
+      // The commit may have succeeded and only its answer been lost.
+      append = { ...first, resent: true };
+      await pause(policy, attempt);
+    }
+  }
+}
+
+async function appendAndProject(
+  parts: AppenderParts,
+  transaction: Transaction,
+  append: PreparedAppend,
+  idempotencyKey: string | undefined,
+  projections: readonly InlineProjection[],
+): Promise<readonly StoredEvents[]> {
+  const { database, statements } = parts;
+  const [verdict] = await sendAppends(database, statements, transaction, [append], true);
+  const stored = await settle(parts, append, idempotencyKey, transaction, verdict);
+  for (const { events, deduplicated } of stored) {
+    // What was stored before was projected before, in the same transaction.
+    if (deduplicated) continue;
+    for (const event of events) {
+      const category = categoryOf(event.streamId);
+      for (const projection of projections) {
+        if (!projection.handles(category, event.type)) continue;
+        try {
+          await causedBy(event, () => projection.apply(event, transaction));
+        } catch (cause) {
+          throw new ProjectionError(projection.name, event, cause);
+        }
+      }
+    }
+  }
+  return stored;
+}
+
+/** Turns a verdict into what was stored, or throws what it says. */
+async function settle(
+  parts: AppenderParts,
+  append: PreparedAppend,
+  idempotencyKey: string | undefined,
+  transaction: Transaction | null,
+  verdict: Verdict | undefined,
+): Promise<readonly StoredEvents[]> {
+  switch (verdict?.kind) {
+    case 'appended':
+      return append.writes.map((write, index) => recorded(write, verdict.writes[index]));
+    case 'conflict': {
+      const { write, actualVersion } = verdict;
+      throw new ConcurrencyError(write.streamId, write.expectedVersion, actualVersion);
+    }
+    case 'present':
+      return idempotencyKey === undefined
+        ? firstResultOfIds(parts, append, transaction)
+        : firstResultOfKey(parts, append, idempotencyKey, transaction);
+    default:
+      throw new Error('An append is settled when it has a verdict other than busy.');
+  }
+}
+
+function recorded(write: Write, stored: StoredWrite | undefined): StoredEvents {
+  if (stored === undefined) throw new Error('Every write that was stored has its versions.');
+  const { version, recordedAt, positions } = stored;
+  const timestamp = new Date(recordedAt);
+  const before = version - write.events.length;
+  const events = write.events.map(({ id, name, data }, index): RecordedEvent => ({
+    id,
+    type: name,
+    data,
+    streamId: write.streamId,
+    version: before + index + 1,
+    position: positions[index] ?? Number.NaN,
+    metadata: { ...write.metadata, timestamp },
+  }));
+  return { version, position: positions.at(-1) ?? Number.NaN, events, deduplicated: false };
+}
+
+/** The events that an earlier sending stored, when they are the same. */
+async function firstResultOfIds(
+  { database, statements }: AppenderParts,
+  append: PreparedAppend,
+  transaction: Transaction | null,
+): Promise<readonly StoredEvents[]> {
+  const sent = append.writes.flatMap((write) => write.events.map((event) => ({ write, event })));
+  const values = [
+    sent.map(({ write }) => write.streamId),
+    sent.map(({ event }) => event.id),
+    sent.map(({ event }) => event.storedName),
+    sent.map(({ event }) => event.schemaVersion),
+    sent.map(({ event }) => event.json),
+  ];
+  type Row = [string, number | null, number, number, boolean | null];
+  const rows =
+    transaction === null
+      ? await database.read<Row>(statements.storedEvents, values)
+      : await database.on<Row>(transaction, statements.storedEvents, values);
+  const different = rows.find(([, version, , , same]) => version === null || same !== true);
+  if (different !== undefined) throw new DuplicateEventError(different[0]);
+  return append.writes.map((write) => {
+    const own = rows.filter(([streamId]) => streamId === write.streamId);
+    const events = own.map(([streamId, version, position, recordedAt], index): RecordedEvent => {
+      const event = write.events[index];
+      if (event === undefined || version === null) throw new DuplicateEventError(streamId);
+      const timestamp = new Date(Math.round(recordedAt));
+      const metadata = { ...write.metadata, timestamp };
+      const { id, name, data } = event;
+      return { id, type: name, data, streamId, version, position, metadata };
+    });
+    return whole(write.streamId, events);
+  });
+}
+
+/** The events that the first append with this key stored, whatever this one would have stored. */
+async function firstResultOfKey(
+  { database, statements, codec }: AppenderParts,
+  append: PreparedAppend,
+  key: string,
+  transaction: Transaction | null,
+): Promise<readonly StoredEvents[]> {
+  return Promise.all(
+    append.writes.map(async ({ streamId }) => {
+      const values = [streamId, idOfKey(key, streamId, 0), key];
+      const rows =
+        transaction === null
+          ? await database.read<EventRow>(statements.eventsOfKey, values)
+          : await database.on<EventRow>(transaction, statements.eventsOfKey, values);
+      return whole(streamId, rows.map(codec));
+    }),
+  );
+}
+
+function whole(streamId: string, events: readonly RecordedEvent[]): StoredEvents {
+  const last = events.at(-1);
+  if (last === undefined) throw new DuplicateEventError(streamId);
+  return { version: last.version, position: last.position, events, deduplicated: true };
+}
+
+function isOwn(error: unknown): boolean {
+  return error instanceof SteleError;
+}
+
+function checkTransaction(transaction: Transaction): void {
+  if (!('getTransactionStatus' in transaction)) return;
+  const { getTransactionStatus } = transaction;
+  if (typeof getTransactionStatus !== 'function') return;
+  const status: unknown = getTransactionStatus.call(transaction);
+  if (status === 'T') return;
+  throw new SteleError(
+    'invalid-argument',
+    status === 'E'
+      ? 'The given transaction has failed already, and can only be rolled back.'
+      : 'The given client is not in a transaction: send BEGIN on it first, or append without `transaction`.',
+  );
+}

@@ -1,0 +1,193 @@
+import { v5 as uuidV5, v7 as uuidV7, validate as isUuid } from 'uuid';
+import type { AnyAggregate } from '../types/aggregate.ts';
+import { SteleError, type ExpectedVersion } from '../types/errors.ts';
+import type { EventDefinition, EventVersion } from '../types/event.ts';
+import type { Metadata } from '../types/metadata.ts';
+import type { NewEvent } from '../types/recorded-event.ts';
+import { validateNow } from '../types/schema.ts';
+import { encodeJson } from '../types/storable.ts';
+import { categoryOf } from '../types/stream.ts';
+import { ambientMetadata } from './ambient.ts';
+import type { EncodedEvent, PreparedAppend, Write } from './append-statement.ts';
+import { storedNameOf } from './row-codec.ts';
+
+/** What an append asks of one stream, before it is checked. */
+export interface Draft {
+  readonly streamId: string;
+  readonly events: readonly NewEvent[];
+  readonly expectedVersion: ExpectedVersion;
+  readonly metadata: Metadata | undefined;
+}
+
+/** The namespace of the ids that are made of idempotency keys. */
+const keyNamespace = '5f1c9a52-64a4-4c5e-9d3b-6f6f3d1f6a0e';
+
+/** The id that an idempotency key gives to an event of a stream, by its place in the append. */
+export function idOfKey(key: string, streamId: string, place: number): string {
+  return uuidV5(JSON.stringify([key, streamId, place]), keyNamespace);
+}
+
+/**
+ * Validates and encodes everything, so that nothing is sent unless all of it can be stored.
+ *
+ * @throws ValidationError, UnstorableValueError, SteleError `invalid-argument` or `unknown-aggregate`
+ */
+export async function prepareAppend(
+  aggregateOf: (category: string) => AnyAggregate,
+  drafts: readonly Draft[],
+  idempotencyKey: string | undefined,
+): Promise<PreparedAppend> {
+  if (new Set(drafts.map(({ streamId }) => streamId)).size < drafts.length) {
+    throw new SteleError(
+      'invalid-argument',
+      'An append names each of its streams once, but one was given twice. Give all events of a stream together.',
+    );
+  }
+  if (idempotencyKey === '') {
+    throw new SteleError('invalid-argument', "An idempotency key is not empty, but got ''.");
+  }
+  const writes = await Promise.all(
+    drafts.map((draft) => prepareWrite(aggregateOf, draft, idempotencyKey)),
+  );
+  const named = drafts.some(({ events }) => events.some(({ id }) => id !== undefined));
+  return { writes, resent: named || idempotencyKey !== undefined };
+}
+
+async function prepareWrite(
+  aggregateOf: (category: string) => AnyAggregate,
+  { streamId, events, expectedVersion, metadata: given }: Draft,
+  idempotencyKey: string | undefined,
+): Promise<Write> {
+  const category = categoryOf(streamId);
+  const aggregate = aggregateOf(category);
+  checkExpectedVersion(expectedVersion);
+  if (events.length === 0) {
+    throw new SteleError(
+      'invalid-argument',
+      `An append to stream '${streamId}' needs at least one event, but got none.`,
+    );
+  }
+  const key = idempotencyKey === undefined ? {} : { idempotencyKey };
+  const metadata = { ...(await checkMetadata(aggregate, given, streamId)), ...key };
+  const encoded: EncodedEvent[] = [];
+  for (const [place, event] of events.entries()) {
+    const id =
+      event.id ??
+      (idempotencyKey === undefined ? uuidV7() : idOfKey(idempotencyKey, streamId, place));
+    const result = encodeEvent(aggregate, event, id, streamId);
+    // Nearly every schema answers at once, and then no microtask is spent.
+    encoded.push(result instanceof Promise ? await result : result);
+  }
+  return {
+    streamId,
+    category,
+    expectedVersion,
+    metadata,
+    metadataJson: encodeJson(metadata, `Metadata for stream '${streamId}'`),
+    events: encoded,
+  };
+}
+
+function encodeEvent(
+  aggregate: AnyAggregate,
+  event: NewEvent,
+  id: string,
+  streamId: string,
+): EncodedEvent | Promise<EncodedEvent> {
+  if (!isUuid(id)) {
+    throw new SteleError('invalid-argument', `An event's id is a UUID, but got '${id}'.`);
+  }
+  const { definition, newest } = definitionOf(aggregate, event, streamId);
+  const encode = (data: unknown): EncodedEvent => ({
+    id: id.toLowerCase(),
+    name: event.type,
+    storedName: storedNameOf(event.type, definition),
+    schemaVersion: definition.versions.length,
+    data,
+    json: encodeJson(
+      newest.codec === undefined ? data : newest.codec.encode(data),
+      subjectOf(event, streamId),
+    ),
+  });
+  const data = validData(aggregate, event, streamId);
+  return data instanceof Promise ? data.then(encode) : encode(data);
+}
+
+/** An event's payload as its newest schema returns it. */
+export function validData(aggregate: AnyAggregate, event: NewEvent, streamId: string): unknown {
+  const { newest } = definitionOf(aggregate, event, streamId);
+  return validateNow(newest.schema, event.data, subjectOf(event, streamId));
+}
+
+function subjectOf({ type }: NewEvent, streamId: string): string {
+  return `event ${type} of stream '${streamId}'`;
+}
+
+function definitionOf(
+  aggregate: AnyAggregate,
+  { category, type }: NewEvent,
+  streamId: string,
+): { definition: EventDefinition; newest: EventVersion } {
+  if (category !== aggregate.category) {
+    throw new SteleError(
+      'invalid-argument',
+      `Event ${type} belongs to aggregate '${category}', but stream '${streamId}' to '${aggregate.category}'.`,
+    );
+  }
+  const definition = Object.hasOwn(aggregate.events, type) ? aggregate.events[type] : undefined;
+  const newest = definition?.versions.at(-1);
+  if (definition === undefined || newest === undefined) {
+    throw new SteleError(
+      'invalid-argument',
+      `Aggregate '${category}' declares no event '${type}'. It has ${Object.keys(aggregate.events).join(', ')}.`,
+    );
+  }
+  return { definition, newest };
+}
+
+/** What is around the call, then what was given, checked by the aggregate's own schema. */
+async function checkMetadata(
+  aggregate: AnyAggregate,
+  given: Metadata | undefined,
+  streamId: string,
+): Promise<object> {
+  const metadata: Record<string, unknown> = { ...ambientMetadata(), ...given };
+  for (const [key, value] of Object.entries(metadata)) {
+    if (value === undefined) delete metadata[key];
+  }
+  for (const reserved of ['timestamp', 'idempotencyKey']) {
+    if (reserved in metadata) {
+      throw new SteleError(
+        'invalid-argument',
+        `Metadata '${reserved}' is set by the store, and cannot be given.`,
+      );
+    }
+  }
+  if (aggregate.metadata === undefined) return metadata;
+  const valid = await validateNow(
+    aggregate.metadata,
+    metadata,
+    `metadata for stream '${streamId}'`,
+  );
+  // A schema may leave out the keys that it does not declare; Stele's own stay.
+  return { ...pickKnown(metadata), ...(valid as object) };
+}
+
+const knownKeys = new Set(['userId', 'correlationId', 'causationId', 'traceparent', 'tracestate']);
+
+function pickKnown(metadata: Record<string, unknown>): object {
+  return Object.fromEntries(Object.entries(metadata).filter(([key]) => knownKeys.has(key)));
+}
+
+function checkExpectedVersion(expected: ExpectedVersion): void {
+  const known =
+    typeof expected === 'number'
+      ? Number.isSafeInteger(expected) && expected >= 0
+      : ['no-stream', 'stream-exists', 'any'].includes(expected);
+  if (!known) {
+    throw new SteleError(
+      'invalid-argument',
+      `An expected version is a whole number from 0, 'no-stream', 'stream-exists' or 'any', but got ${JSON.stringify(expected)}.`,
+    );
+  }
+}

@@ -1,0 +1,422 @@
+import type pg from 'pg';
+import { openDatabase } from '../db/client.ts';
+import { ensureMigrated } from '../db/migrate.ts';
+import type {
+  AnyAggregate,
+  CommandInputOf,
+  CommandNameOf,
+  CommandOf,
+  EventOf,
+  EventTypeOf,
+  MetadataSchemaOf,
+  RejectionOf,
+  StateOf,
+} from '../types/aggregate.ts';
+import { SteleError, type ExpectedVersion } from '../types/errors.ts';
+import type { MetadataArguments, MetadataProperty } from '../types/metadata.ts';
+import type { NewEvent, RecordedEvent } from '../types/recorded-event.ts';
+import type { Schema } from '../types/schema.ts';
+import { streamOf, type Stream } from '../types/stream.ts';
+import { appender, type StoredEvents } from './append.ts';
+import { causationTree, type CausationNode } from './correlation.ts';
+import { executeCommands, type ExecuteSettings } from './execute.ts';
+import { groupCommit } from './group-commit.ts';
+import { blameOf, historyOf, type BlameEntry, type HistoryEntry } from './history.ts';
+import type { InlineProjection, Transaction } from './inline.ts';
+import { loadState, type LoadMoment } from './load.ts';
+import { flatten, storePages, streamPages } from './read.ts';
+import { rowCodec, storedNameOf, type EventRow } from './row-codec.ts';
+import { stateCache } from './state.ts';
+import { storeStatements } from './statements.ts';
+
+/** What {@link openStore} is given. */
+export interface StoreOptions<Aggregates extends readonly AnyAggregate[]> {
+  /** A connection string, or `pg`'s pool options. Without it and without `pool`, `pg` reads `PGHOST` etc. */
+  readonly connection?: string | pg.PoolConfig | undefined;
+  /** A pool of the application's own, instead of `connection`. It is left open by `close()`. */
+  readonly pool?: pg.Pool | undefined;
+  /** The Postgres schema of Stele's tables; `stele` unless given. */
+  readonly schema?: string | undefined;
+  /** Every aggregate whose streams this store reads or writes. */
+  readonly aggregates: Aggregates;
+  /** Projections that run in the transaction of the append. */
+  readonly projections?: readonly InlineProjection[] | undefined;
+  /** Whether to migrate the database when it is not at this library's version; `true` unless given. */
+  readonly migrate?: boolean | undefined;
+  /** `false` for a pooler that cannot carry prepared statements; `true` unless given. */
+  readonly prepare?: boolean | undefined;
+  /** For how many streams `load` and `execute` remember the state; 1,000 unless given. */
+  readonly cachedStates?: number | undefined;
+}
+
+/** What an append may be given besides its events and metadata. */
+export interface AppendOptions {
+  /** What the stream must be at; `'any'` unless given. */
+  readonly expectedVersion?: ExpectedVersion | undefined;
+  /** Sent again with the same key, the append stores nothing and returns the first result. */
+  readonly idempotencyKey?: string | undefined;
+  /** A client inside a transaction of the caller's: the append is stored when that commits. */
+  readonly transaction?: Transaction | undefined;
+}
+
+/** One of several streams that are appended to at once. */
+export type StreamAppend<Category extends string, M extends Schema | undefined> = {
+  readonly stream: Stream<Category, M>;
+  readonly events: readonly NewEvent<NoInfer<Category>>[];
+  /** What the stream must be at; `'any'` unless given. */
+  readonly expectedVersion?: ExpectedVersion | undefined;
+} & MetadataProperty<NoInfer<M>>;
+
+/** What an append has stored. */
+export type AppendResult = StoredEvents;
+
+/** What a command may be given besides its input and metadata. */
+export interface ExecuteOptions extends AppendOptions {
+  /**
+   * What the stream must be at. With it, a stream that has moved on is a {@link ConcurrencyError};
+   * without it, the command is decided again.
+   */
+  readonly expectedVersion?: ExpectedVersion | undefined;
+  /** How often the command is decided before the store gives up; 20 unless given. */
+  readonly attempts?: number | undefined;
+}
+
+/** A command was accepted, and what it decided is stored. */
+export interface Accepted<A extends AnyAggregate> {
+  readonly ok: true;
+  /** The state after the command. */
+  readonly state: StateOf<A>;
+  /** The stream's version after the command. */
+  readonly version: number;
+  /** What was stored; empty when there was nothing to do. */
+  readonly events: readonly EventOf<A>[];
+  /** The position of the last event; `undefined` when there is none. */
+  readonly position: number | undefined;
+  /** Whether an earlier execution with the same idempotency key had stored this. */
+  readonly deduplicated: boolean;
+}
+
+/** A command was refused. Nothing was stored. */
+export interface Rejected<A extends AnyAggregate> {
+  readonly ok: false;
+  /** Which of the aggregate's `errors`, with its data. */
+  readonly error: RejectionOf<A>;
+  /** The state that it was decided on. */
+  readonly state: StateOf<A>;
+  readonly version: number;
+}
+
+/** The state of a stream. */
+export interface Loaded<A extends AnyAggregate> {
+  readonly state: StateOf<A>;
+  /** The version that the state belongs to; 0 when the stream does not exist. */
+  readonly version: number;
+}
+
+/** Which part of a stream to read; all of it, forwards, unless said otherwise. */
+export interface ReadStreamOptions {
+  /** The first version, included. */
+  readonly from?: number | undefined;
+  /** The last version, included. */
+  readonly to?: number | undefined;
+  /** Only what was stored up to this moment. */
+  readonly until?: Date | undefined;
+  /** From the newest event to the oldest. */
+  readonly backwards?: boolean | undefined;
+  readonly limit?: number | undefined;
+}
+
+/** Which part of the store to read; all of it unless said otherwise. */
+export interface ReadOptions<A extends AnyAggregate, Type extends EventTypeOf<A>> {
+  /** Only the streams of these aggregates. */
+  readonly aggregates?: readonly A[] | undefined;
+  /** Only events of these types. */
+  readonly types?: readonly Type[] | undefined;
+  /** A position; reading starts after it. */
+  readonly after?: number | undefined;
+  readonly limit?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A moment of the past, for history and blame. */
+export interface UpTo {
+  /** The last version, included. */
+  readonly to?: number | undefined;
+  /** Only what was stored up to this moment. */
+  readonly until?: Date | undefined;
+}
+
+/** Any event of any of several aggregates. */
+export type AnyEventOf<A extends AnyAggregate> = A extends AnyAggregate ? EventOf<A> : never;
+
+/** Events that are fetched page by page as they are consumed. No connection is held in between. */
+export type Events<Event> = AsyncGenerator<Event, void, undefined>;
+
+/** An open event store. Made by {@link openStore}. */
+export interface Store extends AsyncDisposable {
+  /**
+   * Appends events to a stream, all or none. Concurrent appends share a commit.
+   *
+   * @throws ConcurrencyError when the stream is not at `expectedVersion`
+   * @throws ValidationError, UnstorableValueError before anything is sent
+   * @throws DuplicateEventError when an id of these events belongs to another event of the stream
+   * @throws ProjectionError when an inline projection failed; nothing is stored then
+   * @throws DatabaseError when the database cannot be reached for about ten seconds, or refuses. If
+   * the connection was lost, the events may have been stored: append again with the same ids or key
+   */
+  append<Category extends string, M extends Schema | undefined>(
+    stream: Stream<Category, M>,
+    events: readonly NewEvent<NoInfer<Category>>[],
+    ...options: MetadataArguments<M, AppendOptions>
+  ): Promise<AppendResult>;
+
+  /**
+   * Appends to several streams, all or nothing, in one transaction.
+   *
+   * @returns what was stored in each stream, in the order given
+   * @throws what {@link Store.append} throws
+   */
+  appendAll<
+    const Categories extends readonly string[],
+    const Ms extends { readonly [I in keyof Categories]: Schema | undefined },
+  >(
+    appends: { readonly [I in keyof Categories]: StreamAppend<Categories[I], Ms[I]> },
+    options?: Omit<AppendOptions, 'expectedVersion'>,
+  ): Promise<readonly AppendResult[]>;
+
+  /**
+   * Loads the state of a stream: now, as it was at a time (`at`), or at a `version`. A stream that
+   * does not exist has its initial state and version 0.
+   *
+   * @throws UnknownSchemaVersionError, UnknownEventTypeError when newer code wrote what it finds
+   */
+  load<A extends AnyAggregate>(aggregate: A, id: string, moment?: LoadMoment): Promise<Loaded<A>>;
+
+  /**
+   * Executes a command: loads the state, lets the command decide, appends what it decided. When the
+   * stream moves on meanwhile, it is decided again. While `decide` runs, no connection is held.
+   *
+   * @returns the events stored, or the rejection; a rejection is a value and never thrown
+   * @throws ConcurrencyError when `expectedVersion` was given and does not hold
+   * @throws SteleError `retries-exhausted` when the stream moved on at every attempt
+   * @throws ValidationError for a wrong input; and what {@link Store.append} throws
+   */
+  execute<A extends AnyAggregate, Name extends CommandNameOf<A>>(
+    aggregate: A,
+    id: string,
+    command: Name,
+    input: CommandInputOf<A, Name>,
+    ...options: MetadataArguments<MetadataSchemaOf<A>, ExecuteOptions>
+  ): Promise<Accepted<A> | Rejected<A>>;
+
+  /**
+   * Executes several commands on one stream in one append: each decides on the state that the ones
+   * before it leave, and the first rejection rejects them all.
+   */
+  executeAll<A extends AnyAggregate>(
+    aggregate: A,
+    id: string,
+    commands: readonly CommandOf<A>[],
+    ...options: MetadataArguments<MetadataSchemaOf<A>, ExecuteOptions>
+  ): Promise<Accepted<A> | Rejected<A>>;
+
+  /** Reads the events of one stream. */
+  readStream<A extends AnyAggregate>(
+    aggregate: A,
+    id: string,
+    options?: ReadStreamOptions,
+  ): Events<EventOf<A>>;
+
+  /**
+   * Reads the store in the order of positions: everything that was committed when reading began, each
+   * event once. It waits for appends that were in flight at that moment, so that none is left out.
+   *
+   * @throws ReadStalledError when a transaction that has appended stays open for over ten seconds
+   */
+  read<A extends AnyAggregate = AnyAggregate, Type extends EventTypeOf<A> = EventTypeOf<A>>(
+    options?: ReadOptions<A, Type>,
+  ): Events<AnyAggregate extends A ? RecordedEvent : Extract<AnyEventOf<A>, { type: Type }>>;
+
+  /** One event by its id; `undefined` when there is none. */
+  event(id: string): Promise<RecordedEvent | undefined>;
+
+  /** The events of a correlation, each below the event that caused it. */
+  correlation(correlationId: string): Promise<readonly CausationNode[]>;
+
+  /** How the state of a stream came to be: each event with the state before, after, and what changed. */
+  history<A extends AnyAggregate>(
+    aggregate: A,
+    id: string,
+    upTo?: UpTo,
+  ): Events<HistoryEntry<EventOf<A>, StateOf<A>>>;
+
+  /** For every value of the state, the event that last set it. */
+  blame<A extends AnyAggregate>(
+    aggregate: A,
+    id: string,
+    upTo?: UpTo,
+  ): Promise<readonly BlameEntry<EventOf<A>>[]>;
+
+  /** Finishes what is in flight, and closes the pool unless it was given. Safe to call twice. */
+  close(): Promise<void>;
+}
+
+/**
+ * Opens an event store on a Postgres database, and migrates the database if it has to be.
+ *
+ * @throws SteleError `invalid-argument` when two aggregates share a category or a stored event name
+ * @throws SteleError `schema-newer-than-library`, `schema-not-migrated` or `migration-failed`
+ * @throws DatabaseError when the database cannot be reached
+ *
+ * @example
+ * ```ts
+ * await using store = await openStore({ connection: process.env.DATABASE_URL, aggregates: [User] });
+ * await store.execute(User, '42', 'changeEmail', { email: 'new@example.com' });
+ * ```
+ */
+export async function openStore<const Aggregates extends readonly AnyAggregate[]>(
+  options: StoreOptions<Aggregates>,
+): Promise<Store> {
+  const schema = options.schema ?? 'stele';
+  const statements = storeStatements(schema);
+  const database = openDatabase(options);
+  try {
+    await ensureMigrated(database, schema, options.migrate ?? true);
+  } catch (error) {
+    await database.close();
+    throw error;
+  }
+
+  const byCategory = new Map(options.aggregates.map((item) => [item.category, item]));
+  const aggregateOf = (category: string): AnyAggregate => {
+    const found = byCategory.get(category);
+    if (found !== undefined) return found;
+    throw new SteleError(
+      'unknown-aggregate',
+      `This store was opened without the aggregate '${category}'. Add it to \`aggregates\`; it has ${[...byCategory.keys()].join(', ') || 'none'}.`,
+    );
+  };
+  const streamIdOf = (aggregate: AnyAggregate, id: string): string => {
+    if (aggregateOf(aggregate.category) !== aggregate) {
+      throw new SteleError(
+        'unknown-aggregate',
+        `This store was opened with another aggregate of category '${aggregate.category}' than the one given. Use one and the same value.`,
+      );
+    }
+    return streamOf(aggregate.category, id).streamId;
+  };
+
+  const codec = rowCodec(options.aggregates);
+  const groups = groupCommit(database, statements);
+  const cache = stateCache(options.cachedStates ?? 1_000);
+  const inline = options.projections ?? [];
+  const reader = { database, statements, codec };
+  const append = appender({ ...reader, groups, inline, aggregateOf });
+  const executor = { ...reader, cache, append };
+
+  let closed: Promise<void> | undefined;
+  const close = (): Promise<void> => (closed ??= groups.close().then(() => database.close()));
+
+  // Rows and untyped values become an aggregate's own types here and nowhere else: the codec decodes
+  // by the aggregate that owns the category, and streamIdOf makes sure that it is the one given.
+  const untyped: UntypedStore = {
+    append: async ({ streamId }, events, settings = {}) => {
+      const { expectedVersion = 'any', metadata } = settings;
+      const drafts = [{ streamId, events, expectedVersion, metadata }];
+      const [stored] = await append(drafts, settings);
+      return stored;
+    },
+    appendAll: (appends, settings = {}) =>
+      append(
+        appends.map(({ stream, events, expectedVersion = 'any', metadata }) => ({
+          streamId: stream.streamId,
+          events,
+          expectedVersion,
+          metadata,
+        })),
+        settings,
+      ),
+    load: async (aggregate, id, moment = {}) =>
+      loadState(executor, aggregate, streamIdOf(aggregate, id), moment),
+    execute: async (aggregate, id, name, input, settings = {}) => {
+      const commands = [{ category: aggregate.category, name, input }];
+      return executeCommands(executor, aggregate, streamIdOf(aggregate, id), commands, settings);
+    },
+    executeAll: async (aggregate, id, commands, settings = {}) =>
+      executeCommands(executor, aggregate, streamIdOf(aggregate, id), commands, settings),
+    readStream: (aggregate, id, range = {}) =>
+      flatten(streamPages(reader, streamIdOf(aggregate, id), range)),
+    read: ({ aggregates, types, after = 0, limit = Number.MAX_SAFE_INTEGER, signal } = {}) =>
+      flatten(
+        storePages(reader, {
+          after,
+          limit,
+          signal,
+          categories: aggregates?.map(({ category }) => aggregateOf(category).category) ?? null,
+          types: types === undefined ? null : storedNames(aggregates ?? options.aggregates, types),
+        }),
+      ),
+    event: async (id) => {
+      const [row] = await database.read<EventRow>(statements.eventById, [id]);
+      return row === undefined ? undefined : codec(row);
+    },
+    correlation: (correlationId) => causationTree(reader, correlationId),
+    history: (aggregate, id, upTo) => historyOf(reader, aggregate, streamIdOf(aggregate, id), upTo),
+    blame: async (aggregate, id, upTo) =>
+      blameOf(reader, aggregate, streamIdOf(aggregate, id), upTo),
+    close,
+    [Symbol.asyncDispose]: close,
+  };
+  return untyped as unknown as Store;
+}
+
+/** {@link Store} without the aggregates' own types. */
+interface UntypedStore extends AsyncDisposable {
+  append(
+    stream: Stream,
+    events: readonly NewEvent[],
+    settings?: AppendOptions & ExecuteSettings,
+  ): Promise<unknown>;
+  appendAll(
+    appends: readonly (Pick<ExecuteSettings, 'metadata' | 'expectedVersion'> & {
+      readonly stream: Stream;
+      readonly events: readonly NewEvent[];
+    })[],
+    settings?: AppendOptions,
+  ): Promise<unknown>;
+  load(aggregate: AnyAggregate, id: string, moment?: LoadMoment): Promise<unknown>;
+  execute(
+    aggregate: AnyAggregate,
+    id: string,
+    name: string,
+    input: unknown,
+    settings?: ExecuteSettings,
+  ): Promise<unknown>;
+  executeAll(
+    aggregate: AnyAggregate,
+    id: string,
+    commands: readonly CommandOf<AnyAggregate>[],
+    settings?: ExecuteSettings,
+  ): Promise<unknown>;
+  readStream(aggregate: AnyAggregate, id: string, range?: ReadStreamOptions): Events<unknown>;
+  read(options?: ReadOptions<AnyAggregate, string>): Events<unknown>;
+  event(id: string): Promise<unknown>;
+  correlation(correlationId: string): Promise<unknown>;
+  history(aggregate: AnyAggregate, id: string, upTo?: UpTo): Events<unknown>;
+  blame(aggregate: AnyAggregate, id: string, upTo?: UpTo): Promise<unknown>;
+  close(): Promise<void>;
+}
+
+/** The names that event types are stored under, in any of the aggregates. */
+function storedNames(aggregates: readonly AnyAggregate[], types: readonly string[]): string[] {
+  return types.map((type) => {
+    for (const { events } of aggregates) {
+      const definition = Object.hasOwn(events, type) ? events[type] : undefined;
+      if (definition !== undefined) return storedNameOf(type, definition);
+    }
+    throw new SteleError(
+      'invalid-argument',
+      `No aggregate that is read from declares an event '${type}'.`,
+    );
+  });
+}
