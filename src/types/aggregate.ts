@@ -18,7 +18,11 @@ export interface Rejection<Type extends string = string, Data = unknown> {
 }
 
 /** A command as a value, for `executeAll`. Made by `aggregate.command`. */
-export interface Command<Category extends string = string, Name extends string = string, Input = unknown> {
+export interface Command<
+  Category extends string = string,
+  Name extends string = string,
+  Input = unknown,
+> {
   readonly category: Category;
   readonly name: Name;
   readonly input: Input;
@@ -26,9 +30,7 @@ export interface Command<Category extends string = string, Name extends string =
 
 /** What `decide` may answer: events, none, or a rejection. */
 export type Decision<Category extends string = string> =
-  | NewEvent<Category>
-  | readonly NewEvent<Category>[]
-  | Rejection;
+  NewEvent<Category> | readonly NewEvent<Category>[] | Rejection;
 
 /** `[data]`, or `[data?]` where every field is optional. */
 type Payload<Input> = {} extends Input ? [data?: Input] : [data: Input];
@@ -58,7 +60,11 @@ export type CommandBuilder<Category extends string, Commands extends SchemaMap> 
 };
 
 /** What `decide` gets besides input and state. */
-export interface DecideContext<Category extends string, Events extends EventMap, Errors extends SchemaMap> {
+export interface DecideContext<
+  Category extends string,
+  Events extends EventMap,
+  Errors extends SchemaMap,
+> {
   readonly emit: Emit<Category, Events>;
   readonly reject: Reject<Errors>;
   /** The whole stream id, e.g. `user-42`. */
@@ -99,17 +105,36 @@ export interface CommandDefinition<
 
 /** Handlers that make the state of the events, one for each event. */
 export type Evolve<Events extends EventMap, State, M extends Schema | undefined> = {
-  readonly [Type in keyof Events]: (
-    state: State,
-    event: StreamEvent<Type & string, EventData<Events[Type]>, MetadataOutput<M>>,
-  ) => State;
+  // NoInfer stands around the whole function: only then does the compiler put in State, which
+  // initialState has settled, before it looks at what the handler returns. With `=> NoInfer<State>`
+  // it would widen `{ status: 'active' }` to `{ status: string }`.
+  readonly [Type in keyof Events]: NoInfer<
+    (
+      state: State,
+      event: StreamEvent<Type & string, EventData<Events[Type]>, MetadataOutput<M>>,
+    ) => State
+  >;
 };
+
+/**
+ * Any state. Says nothing, but has the compiler keep `'active'` as it is, instead of widening it to
+ * `string`, in a handler that takes no argument: `Opened: () => ({ status: 'active' })`.
+ */
+export type AnyState =
+  string | number | bigint | boolean | symbol | {} | null | undefined | Literals;
+interface Literals {
+  readonly [key: string]: '' | 0 | 0n | false | Literals;
+}
+
+// The second member is never used. It keeps the compiler from reading the literals of AnyState into
+// the state: `() => ({ count: 0 })` must make a state whose count is a number.
+type InitialState<State> = (() => State) | ((never: never) => never);
 
 /** What {@link aggregate} is given. */
 export interface AggregateDefinition<
   Category extends string,
   Events extends EventMap,
-  State,
+  State extends AnyState,
   Errors extends SchemaMap,
   Commands extends SchemaMap,
   M extends Schema | undefined,
@@ -118,9 +143,9 @@ export interface AggregateDefinition<
   /** The metadata that every append to this aggregate's streams must or may carry. */
   readonly metadata?: M;
   /** The state of a stream that has no events. */
-  readonly initialState: () => State;
+  readonly initialState: InitialState<State>;
   /** Pure: the new state of the old one and an event. Neither may be changed in place. */
-  readonly evolve: Evolve<Events, NoInfer<State>, M>;
+  readonly evolve: Evolve<Events, State, M>;
   /** The rejections that commands may answer with. */
   readonly errors?: Errors;
   readonly commands?: {
@@ -145,16 +170,14 @@ export interface AnyAggregate {
   readonly evolve: { readonly [type: string]: (state: never, event: never) => unknown };
   readonly errors: SchemaMap;
   readonly commands: { readonly [name: string]: AnyCommandDefinition };
+  readonly emit: object;
+  readonly reject: object;
   readonly [types]?: AggregateTypes;
 }
 
 interface AnyCommandDefinition {
   readonly input: Schema;
-  readonly decide: (
-    input: never,
-    state: never,
-    context: never,
-  ) => Decision | Promise<Decision>;
+  readonly decide: (input: never, state: never, context: never) => Decision | Promise<Decision>;
   readonly constraints?: {
     readonly [constraint: string]: (input: never, context: never) => Rejection;
   };
@@ -283,7 +306,7 @@ export type RejectionOf<
 export function aggregate<
   const Category extends string,
   Events extends EventMap,
-  State,
+  State extends AnyState,
   Errors extends SchemaMap = {},
   Commands extends SchemaMap = {},
   M extends Schema | undefined = undefined,
@@ -291,12 +314,7 @@ export function aggregate<
   category: Category,
   definition: AggregateDefinition<Category, Events, State, Errors, Commands, M>,
 ): Aggregate<Category, Events, State, Errors, Commands, M> {
-  if (!/^[\w.:]{1,100}$/u.test(category)) {
-    throw new SteleError(
-      'invalid-argument',
-      `A category is 1 to 100 letters, digits, '_', '.' or ':', without a hyphen since that ends it in a stream id, but got '${category}'.`,
-    );
-  }
+  assertDefinition(category, definition);
   const errors = definition.errors ?? ({} as Errors); // Errors is {} where there are none
   const emit = builder(definition.events, (type, data, options) => ({
     category,
@@ -311,10 +329,10 @@ export function aggregate<
     category,
     events: definition.events,
     metadata: definition.metadata,
-    initialState: definition.initialState,
+    initialState: definition.initialState as () => State, // the other member cannot be called
     evolve: definition.evolve,
     errors,
-    commands: commands as AnyAggregate['commands'],
+    commands,
     // Each builder has a function for each key, whose result has the key and the given payload:
     // the mapped types Emit, Reject and CommandBuilder say the same, key by key.
     emit: emit as unknown as Emit<Category, Events>,
@@ -322,6 +340,64 @@ export function aggregate<
     command: command as unknown as CommandBuilder<Category, Commands>,
     stream: (id: string) => streamOf<Category, M>(category, id),
   });
+}
+
+// The compiler has refused all of this already, but not to those who write JavaScript.
+function assertDefinition(
+  category: string,
+  definition: {
+    readonly events: EventMap;
+    readonly initialState: unknown;
+    readonly evolve: { readonly [type: string]: unknown };
+    readonly commands?: { readonly [name: string]: { readonly decide?: unknown } };
+  },
+): void {
+  if (typeof category !== 'string' || !/^[\w.:]{1,100}$/u.test(category)) {
+    throw new SteleError(
+      'invalid-argument',
+      `A category is 1 to 100 letters, digits, '_', '.' or ':', without a hyphen since that ends it in a stream id, but got '${category}'.`,
+    );
+  }
+  const { events, initialState, evolve, commands = {} } = definition;
+  if (typeof initialState !== 'function') {
+    throw new SteleError(
+      'invalid-argument',
+      `Aggregate '${category}' needs an initialState: a function that returns the state of a stream without events.`,
+    );
+  }
+  const storedNames = new Map<string, string>();
+  for (const [type, definition] of Object.entries(events)) {
+    // Own, since an event may be named `constructor`, which every object inherits.
+    if (!Object.hasOwn(evolve, type) || typeof evolve[type] !== 'function') {
+      throw new SteleError(
+        'invalid-argument',
+        `Aggregate '${category}' has no evolve handler for its event '${type}'. Add evolve.${type}: (state, event) => state.`,
+      );
+    }
+    const storedName = definition.storedName ?? type;
+    const other = storedNames.get(storedName);
+    if (other !== undefined) {
+      throw new SteleError(
+        'invalid-argument',
+        `Aggregate '${category}' stores both '${other}' and '${type}' as '${storedName}'. Tell them apart with storedAs().`,
+      );
+    }
+    storedNames.set(storedName, type);
+  }
+  for (const type of Object.keys(evolve)) {
+    if (Object.hasOwn(events, type)) continue;
+    throw new SteleError(
+      'invalid-argument',
+      `Aggregate '${category}' evolves '${type}', which is none of its events.`,
+    );
+  }
+  for (const [name, command] of Object.entries(commands)) {
+    if (typeof command.decide === 'function') continue;
+    throw new SteleError(
+      'invalid-argument',
+      `Command '${name}' of aggregate '${category}' needs a decide function.`,
+    );
+  }
 }
 
 function builder<Built>(

@@ -14,7 +14,11 @@ export interface NewEvent<
 }
 
 /** An event in its stream, as `evolve` sees it. */
-export interface StreamEvent<Type extends string = string, Data = unknown, Meta = Metadata & RecordedMetadata> {
+export interface StreamEvent<
+  Type extends string = string,
+  Data = unknown,
+  Meta = Metadata & RecordedMetadata,
+> {
   /** A UUID, version 7 unless the caller made it. */
   readonly id: string;
   readonly type: Type;
@@ -26,8 +30,11 @@ export interface StreamEvent<Type extends string = string, Data = unknown, Meta 
 }
 
 /** An event as it is stored. */
-export interface RecordedEvent<Type extends string = string, Data = unknown, Meta = Metadata & RecordedMetadata>
-  extends StreamEvent<Type, Data, Meta> {
+export interface RecordedEvent<
+  Type extends string = string,
+  Data = unknown,
+  Meta = Metadata & RecordedMetadata,
+> extends StreamEvent<Type, Data, Meta> {
   /** Its place in the whole store: grows, may have holes. */
   readonly position: number;
 }

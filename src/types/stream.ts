@@ -4,7 +4,10 @@ import type { Schema } from './schema.ts';
 declare const metadata: unique symbol;
 
 /** The ordered events of one thing. Made by an aggregate: `User.stream('42')` is `user-42`. */
-export interface Stream<Category extends string = string, M extends Schema | undefined = Schema | undefined> {
+export interface Stream<
+  Category extends string = string,
+  M extends Schema | undefined = Schema | undefined,
+> {
   readonly [metadata]?: M;
   readonly category: Category;
   /** The category and the id joined, e.g. `user-42`. */
