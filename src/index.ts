@@ -62,6 +62,7 @@ export type {
 export type {
   Accepted,
   AnyEventOf,
+  AnyEventTypeOf,
   AppendOptions,
   AppendResult,
   Events,

@@ -60,12 +60,12 @@ export interface AppendOptions {
 }
 
 /** One of several streams that are appended to at once. */
-export type StreamAppend<Category extends string, M extends Schema | undefined> = {
-  readonly stream: Stream<Category, M>;
-  readonly events: readonly NewEvent<NoInfer<Category>>[];
+export type StreamAppend<S extends Stream> = {
+  readonly stream: S;
+  readonly events: readonly NewEvent<NoInfer<S>['category']>[];
   /** What the stream must be at; `'any'` unless given. */
   readonly expectedVersion?: ExpectedVersion | undefined;
-} & MetadataProperty<NoInfer<M>>;
+} & MetadataProperty<NoInfer<S> extends Stream<string, infer M> ? M : undefined>;
 
 /** What an append has stored. */
 export type AppendResult = StoredEvents;
@@ -127,7 +127,7 @@ export interface ReadStreamOptions {
 }
 
 /** Which part of the store to read; all of it unless said otherwise. */
-export interface ReadOptions<A extends AnyAggregate, Type extends EventTypeOf<A>> {
+export interface ReadOptions<A extends AnyAggregate, Type extends AnyEventTypeOf<A>> {
   /** Only the streams of these aggregates. */
   readonly aggregates?: readonly A[] | undefined;
   /** Only events of these types. */
@@ -145,6 +145,11 @@ export interface UpTo {
   /** Only what was stored up to this moment. */
   readonly until?: Date | undefined;
 }
+
+/** The names of all events of any of several aggregates. */
+export type AnyEventTypeOf<A extends AnyAggregate> = A extends AnyAggregate
+  ? EventTypeOf<A>
+  : never;
 
 /** Any event of any of several aggregates. */
 export type AnyEventOf<A extends AnyAggregate> = A extends AnyAggregate ? EventOf<A> : never;
@@ -176,11 +181,8 @@ export interface Store extends AsyncDisposable {
    * @returns what was stored in each stream, in the order given
    * @throws what {@link Store.append} throws
    */
-  appendAll<
-    const Categories extends readonly string[],
-    const Ms extends { readonly [I in keyof Categories]: Schema | undefined },
-  >(
-    appends: { readonly [I in keyof Categories]: StreamAppend<Categories[I], Ms[I]> },
+  appendAll<const Streams extends readonly Stream[]>(
+    appends: { readonly [I in keyof Streams]: StreamAppend<Streams[I]> },
     options?: Omit<AppendOptions, 'expectedVersion'>,
   ): Promise<readonly AppendResult[]>;
 
@@ -233,7 +235,7 @@ export interface Store extends AsyncDisposable {
    *
    * @throws ReadStalledError when a transaction that has appended stays open for over ten seconds
    */
-  read<A extends AnyAggregate = AnyAggregate, Type extends EventTypeOf<A> = EventTypeOf<A>>(
+  read<A extends AnyAggregate = AnyAggregate, Type extends AnyEventTypeOf<A> = AnyEventTypeOf<A>>(
     options?: ReadOptions<A, Type>,
   ): Events<AnyAggregate extends A ? RecordedEvent : Extract<AnyEventOf<A>, { type: Type }>>;
 

@@ -10,7 +10,7 @@ export interface NewEvent<
   readonly type: Type;
   readonly data: Data;
   /** A UUID, when the caller wants to name the event: storing it twice then stores it once. */
-  readonly id?: string;
+  readonly id?: string | undefined;
 }
 
 /** An event in its stream, as `evolve` sees it. */
