@@ -55,6 +55,12 @@ declare
   -- Milliseconds, so that a JavaScript Date holds it exactly.
   clock timestamptz := date_trunc('milliseconds', clock_timestamp());
 begin
+  -- A head that another transaction has made and not committed cannot be seen, let alone skipped.
+  -- Whoever must not wait gives up on the whole group then (SQLSTATE 55P03), and sorts it out.
+  if not wait then
+    perform set_config('lock_timeout', '50ms', true);
+  end if;
+
   -- First the heads that do not exist are made, in order, as if all their writes were accepted; then
   -- the others are locked, in order. Whoever waits in the first step holds only heads that nobody
   -- else can see yet; whoever waits in the second waits for a head that comes after all it has

@@ -20,7 +20,7 @@
  */
 import { DatabaseError, type Database } from '../db/client.ts';
 import { collide, pause, reconnect } from '../db/retry.ts';
-import { isConnectionLoss, isTransient } from '../db/sqlstate.ts';
+import { hasState, isConnectionLoss, isTransient, sqlstate } from '../db/sqlstate.ts';
 import { SteleError } from '../types/errors.ts';
 import { sendAppends, type PreparedAppend, type Verdict, type Write } from './append-statement.ts';
 import type { Statements } from './statements.ts';
@@ -167,6 +167,12 @@ export function groupCommit(database: Database, statements: Statements): GroupCo
     const lost = isConnectionLoss(error);
     if (group.length > 1 && !lost) {
       for (const waiting of group) waiting.alone = true;
+      queue = [...group, ...queue];
+      return;
+    }
+    const [leader] = group;
+    if (hasState(error, sqlstate.lockNotAvailable) && leader?.patient === false) {
+      leader.patient = true;
       queue = [...group, ...queue];
       return;
     }
