@@ -70,6 +70,11 @@ export function openDatabase(options: DatabaseOptions): Database {
   // A connection that dies while it is idle is taken out of the pool by the pool itself; without a
   // listener the event would end the process.
   pool.on('error', ignore);
+  let closed = false;
+  const requireOpen = (): void => {
+    if (closed)
+      throw new SteleError('store-closed', 'The store is closed, and so is its connection.');
+  };
 
   const on = async <Row extends unknown[]>(
     client: Queryable,
@@ -84,10 +89,17 @@ export function openDatabase(options: DatabaseOptions): Database {
   return {
     size: pool.options.max,
     on,
-    query: (statement, values) => on(pool, statement, values),
+    query: async (statement, values) => {
+      requireOpen();
+      return on(pool, statement, values);
+    },
     read: (statement, values) =>
-      retry(reconnect, isConnectionLoss, () => on(pool, statement, values)),
+      retry(reconnect, isConnectionLoss, async () => {
+        requireOpen();
+        return on(pool, statement, values);
+      }),
     withClient: async (task) => {
+      requireOpen();
       const client = await pool.connect();
       // The same for a connection that dies while it is lent and no query runs on it.
       client.on('error', ignore);
@@ -100,6 +112,7 @@ export function openDatabase(options: DatabaseOptions): Database {
       }
     },
     close: async () => {
+      closed = true;
       pool.off('error', ignore);
       if (options.pool === undefined) await pool.end();
     },

@@ -1,3 +1,5 @@
+import { isSteleError } from '../types/errors.ts';
+
 /** The SQLSTATEs that Stele reacts to. Everything else is passed on. */
 export const sqlstate = {
   serializationFailure: '40001',
@@ -45,7 +47,9 @@ export function hasState(error: unknown, state: string): boolean {
  * become a standby.
  */
 export function isConnectionLoss(error: unknown): boolean {
-  if (!isServerError(error)) return error instanceof Error && !(error instanceof TypeError);
+  if (!isServerError(error)) {
+    return error instanceof Error && !isSteleError(error) && !(error instanceof TypeError);
+  }
   return (
     error.code.startsWith('08') ||
     error.code.startsWith('57P') ||
