@@ -20,12 +20,16 @@ const config: ViteUserConfig = defineConfig({
     setupFiles: ['test/support/fast-check.ts'],
     // Two projects, so that a run of pure tests alone starts no server.
     projects: [
-      { extends: true, test: { name: 'unit', include: ['src/**/*.test.ts'] } },
+      {
+        extends: true,
+        test: { name: 'unit', include: ['src/**/*.test.ts', 'test/types/**/*.test.ts'] },
+      },
       {
         extends: true,
         test: {
           name: 'postgres',
           include: ['test/**/*.test.ts'],
+          exclude: ['test/types/**'],
           globalSetup: ['test/support/server.ts'],
         },
       },

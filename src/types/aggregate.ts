@@ -185,6 +185,9 @@ interface AnyCommandDefinition {
 
 interface AggregateTypes {
   readonly category: string;
+  readonly eventType: string;
+  readonly commandName: string;
+  readonly rejectionType: string;
   readonly events: EventMap;
   readonly state: unknown;
   readonly errors: SchemaMap;
@@ -204,6 +207,11 @@ export interface Aggregate<
   /** Carries the types; there is nothing here at run time. */
   readonly [types]?: {
     readonly category: Category;
+    // Unions that errors print as they are: what is written with `keyof` further down alone, they
+    // print by the name of the alias and its argument, a whole aggregate.
+    readonly eventType: keyof Events & string;
+    readonly commandName: keyof Commands & string;
+    readonly rejectionType: keyof Errors & string;
     readonly events: Events;
     readonly state: State;
     readonly errors: Errors;
@@ -230,7 +238,8 @@ export type StateOf<A extends AnyAggregate> = TypesOf<A>['state'];
 export type MetadataSchemaOf<A extends AnyAggregate> = TypesOf<A>['metadata'];
 
 /** The names of an aggregate's events. */
-export type EventTypeOf<A extends AnyAggregate> = keyof TypesOf<A>['events'] & string;
+export type EventTypeOf<A extends AnyAggregate> = keyof TypesOf<A>['events'] &
+  TypesOf<A>['eventType'];
 
 /**
  * A stored event of an aggregate, by name, or any of them: for handlers written outside.
@@ -260,7 +269,8 @@ export type StreamEventOf<A extends AnyAggregate, Type extends EventTypeOf<A> = 
 }[Type];
 
 /** The names of an aggregate's commands. */
-export type CommandNameOf<A extends AnyAggregate> = keyof TypesOf<A>['commands'] & string;
+export type CommandNameOf<A extends AnyAggregate> = keyof TypesOf<A>['commands'] &
+  TypesOf<A>['commandName'];
 
 /** The input that a command takes. */
 export type CommandInputOf<A extends AnyAggregate, Name extends CommandNameOf<A>> = InputOf<
@@ -273,7 +283,8 @@ export type CommandOf<A extends AnyAggregate, Name extends CommandNameOf<A> = Co
 }[Name];
 
 /** The names of an aggregate's rejections. */
-export type RejectionTypeOf<A extends AnyAggregate> = keyof TypesOf<A>['errors'] & string;
+export type RejectionTypeOf<A extends AnyAggregate> = keyof TypesOf<A>['errors'] &
+  TypesOf<A>['rejectionType'];
 
 /** A rejection of an aggregate, by name, or any of them. */
 export type RejectionOf<

@@ -23,8 +23,11 @@ export interface RecordedMetadata {
 
 /** What an append must be given: Stele's keys, and those that the aggregate's schema declares. */
 export type MetadataInput<M extends Schema | undefined> = M extends Schema
-  ? Omit<Metadata, keyof InputOf<M>> & InputOf<M>
+  ? Flat<Omit<Metadata, keyof InputOf<M>> & InputOf<M>>
   : Metadata;
+
+/** An intersection as one object type, which errors print shorter. */
+type Flat<T> = { [K in keyof T]: T[K] };
 
 /** What a handler finds: Stele's keys, the declared ones, and the timestamp. */
 export type MetadataOutput<M extends Schema | undefined> = (M extends Schema
