@@ -144,11 +144,13 @@ begin
   into outcomes, versions, recorded_at, times, bases
   from placed;
 
-  -- A head that was made has its version already, unless one of its writes was not accepted.
+  -- A head that was made has its version already, unless one of its writes was not accepted. A head
+  -- that somebody else has locked is not touched.
   update "stele".streams s set version = n.version, recorded_at = n.time
   from (
     select w.stream, max(w.version) as version, max(w.time) as time
-    from unnest(write_stream, versions, times, bases) w (stream, version, time, base)
+    from unnest(write_stream, versions, times, outcomes) w (stream, version, time, outcome)
+    where w.outcome <> 'busy'
     group by w.stream
   ) n
   where s.stream_id = n.stream and s.stream_id = any (write_stream) and s.version <> n.version;
