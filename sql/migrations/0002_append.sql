@@ -64,12 +64,17 @@ begin
   -- First the heads that do not exist are made, in order, as if all their writes were accepted; then
   -- the others are locked, in order. Whoever waits in the first step holds only heads that nobody
   -- else can see yet; whoever waits in the second waits for a head that comes after all it has
-  -- locked. So no cycle can form.
+  -- locked. So no cycle can form. Heads that can be seen are left out of the first step: to find its
+  -- conflict with one, an insert would wait for whoever is changing it.
   with head as (
     insert into "stele".streams (stream_id, category, version, recorded_at)
     select w.stream, min(w.category), sum(w.events), clock
     from unnest(write_stream, write_category, write_expected, write_events)
       w (stream, category, expected, events)
+    left join (
+      select s.stream_id from "stele".streams s where s.stream_id = any (write_stream)
+    ) known on known.stream_id = w.stream
+    where known.stream_id is null
     group by w.stream
     having min(w.expected) in (0, -1)
     order by w.stream
