@@ -22,13 +22,16 @@ const config: ViteUserConfig = defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: 'unit', include: ['src/**/*.test.ts', 'test/types/**/*.test.ts'] },
+        test: {
+          name: 'unit',
+          include: ['src/**/*.test.ts', 'test/types/**/*.test.ts', 'examples/*/src/**/*.test.ts'],
+        },
       },
       {
         extends: true,
         test: {
           name: 'postgres',
-          include: ['test/**/*.test.ts'],
+          include: ['test/**/*.test.ts', 'examples/*/test/**/*.test.ts'],
           exclude: ['test/types/**'],
           globalSetup: ['test/support/server.ts'],
         },
