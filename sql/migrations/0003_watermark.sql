@@ -4,10 +4,11 @@
 -- `position` is the last position taken. It is read first. `transactions` are then the transactions
 -- that may hold a position up to it and have not ended: each holds its lock on the events table from
 -- before it takes a position until after its rows are visible. Once all of these have ended, every
--- event up to `position` is visible, or will never be.
+-- event up to `position` is visible, or will never be. `visible` is the highest position that is
+-- visible when the transactions have been looked at.
 --
 -- In PL/pgSQL since its statements run in order, each with a new look at the world.
-create function "stele".watermark(out "position" bigint, out transactions text[])
+create function "stele".watermark(out "position" bigint, out visible bigint, out transactions text[])
 language plpgsql as $$
 begin
   if pg_is_in_recovery() then
@@ -25,5 +26,6 @@ begin
     and l.relation = '"stele".events'::regclass
     and l.mode = 'RowExclusiveLock'
     and l.granted;
+  select coalesce(max(e."position"), 0) into visible from "stele".events e;
 end
 $$;

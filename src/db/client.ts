@@ -51,10 +51,23 @@ export class DatabaseError extends SteleError {
   readonly sqlState: string | undefined;
 
   constructor(doing: string, cause: unknown) {
-    const reason = cause instanceof Error ? cause.message || cause.name : String(cause);
-    super('database', `${doing} failed: ${reason}`, { cause });
+    super('database', `${doing} failed: ${reasonOf(cause)}`, { cause });
     this.sqlState = isServerError(cause) ? cause.code : undefined;
   }
+}
+
+/** An error of the database's as one of Stele's; Stele's own stay as they are. */
+export function asDatabaseError(doing: string, error: unknown): SteleError {
+  return error instanceof SteleError ? error : new DatabaseError(doing, error);
+}
+
+function reasonOf(cause: unknown): string {
+  if (!(cause instanceof Error)) return String(cause);
+  // A host with several addresses, such as localhost, fails with one error for each, and no message.
+  if (cause.message === '' && cause instanceof AggregateError) {
+    return cause.errors.map(reasonOf).join(', ');
+  }
+  return cause.message || cause.name;
 }
 
 /** Opens a pool, or uses the given one. No connection is made before it is needed. */
@@ -93,11 +106,19 @@ export function openDatabase(options: DatabaseOptions): Database {
       requireOpen();
       return on(pool, statement, values);
     },
-    read: (statement, values) =>
-      retry(reconnect, isConnectionLoss, async () => {
-        requireOpen();
-        return on(pool, statement, values);
-      }),
+    read: async <Row extends unknown[]>(
+      statement: Statement,
+      values: unknown[],
+    ): Promise<Row[]> => {
+      try {
+        return await retry(reconnect, isConnectionLoss, async () => {
+          requireOpen();
+          return on<Row>(pool, statement, values);
+        });
+      } catch (error) {
+        throw asDatabaseError('Reading', error);
+      }
+    },
     withClient: async (task) => {
       requireOpen();
       const client = await pool.connect();
@@ -113,8 +134,9 @@ export function openDatabase(options: DatabaseOptions): Database {
     },
     close: async () => {
       closed = true;
-      pool.off('error', ignore);
+      // A pool of ours may lose idle connections until it has ended.
       if (options.pool === undefined) await pool.end();
+      else pool.off('error', ignore);
     },
   };
 }

@@ -67,7 +67,7 @@ export async function* storePages(
   { database, statements, codec }: ReaderParts,
   { after, categories, types, limit, signal }: StoreRange,
 ): AsyncGenerator<RecordedEvent[]> {
-  const safe = await safePosition(database, statements, signal);
+  const safe = await safePosition(database, statements, { signal });
   const [only] = categories ?? [];
   const single = categories?.length === 1 && only !== undefined;
   const statement = single ? statements.category : statements.store;

@@ -136,16 +136,23 @@ export function storeStatements(schemaName: string): Statements {
        where metadata ->> 'correlationId' = $1 and metadata ? 'correlationId'
        order by position`,
     ),
-    watermark: statement('watermark', `select "position", transactions from ${schema}.watermark()`),
+    watermark: statement(
+      'watermark',
+      `select "position", visible, transactions from ${schema}.watermark()`,
+    ),
+    // Of other roles' sessions only some columns are shown, and a prepared transaction has no session.
+    // Whatever is not shown: it is open at least as long as the reader has waited.
     blockers: statement(
       'blockers',
-      `select a.pid, a.application_name, coalesce(a.state, ''),
-         date_part('epoch', clock_timestamp() - a.xact_start) * 1000
-       from pg_catalog.pg_locks l join pg_catalog.pg_stat_activity a on a.pid = l.pid
+      `select coalesce(l.pid, 0),
+         coalesce(a.application_name, case when l.pid is null then 'a prepared transaction' else '' end),
+         coalesce(a.state, 'unknown'),
+         coalesce(date_part('epoch', clock_timestamp() - a.xact_start) * 1000, $2::float8)
+       from pg_catalog.pg_locks l left join pg_catalog.pg_stat_activity a on a.pid = l.pid
        where l.locktype = 'relation'
          and l.relation = '${schema.replaceAll("'", "''")}.events'::regclass
          and l.mode = 'RowExclusiveLock' and l.granted and l.virtualtransaction = any ($1)
-       order by a.xact_start`,
+       order by 4 desc`,
     ),
   };
 }

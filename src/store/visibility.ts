@@ -14,19 +14,34 @@
  *
  * A watermark waits for the transactions of its own moment only, so a stream of new appends does not
  * hold it up, and neither does a transaction that has not appended, here or in another database.
+ *
+ * A server that crashes forgets the positions of transactions that did not commit, and gives them
+ * out again. So a watermark belongs to one life of the server: where the connection is lost, another
+ * one is asked for. And the safe position is never above the highest event that is visible: no
+ * position up to a committed one is given out again.
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Database } from '../db/client.ts';
+import { asDatabaseError, type Database } from '../db/client.ts';
+import { reconnect, retry } from '../db/retry.ts';
+import { isConnectionLoss } from '../db/sqlstate.ts';
 import { ReadStalledError, type Blocker } from '../types/errors.ts';
 import type { Statements } from './statements.ts';
 
 interface Watermark {
   readonly position: number;
+  /** The highest position that was visible after the transactions had been looked at. */
+  readonly visible: number;
   readonly transactions: readonly string[];
 }
 
-/** How long a read waits for transactions that have appended and stay open, in milliseconds. */
-const patienceMs = 10_000;
+/** How to wait for transactions that have appended and stay open. */
+interface Waiting {
+  readonly signal?: AbortSignal | undefined;
+  readonly patienceMs?: number | undefined;
+}
+
+/** How long a read waits unless told otherwise. */
+const defaultPatienceMs = 10_000;
 
 /** The first wait between two looks; it doubles up to the longest. Most appends end within it. */
 const firstWaitMs = 1;
@@ -41,41 +56,56 @@ const longestWaitMs = 50;
 export async function safePosition(
   database: Database,
   statements: Statements,
-  signal?: AbortSignal,
+  waiting: Waiting = {},
 ): Promise<number> {
+  const { signal } = waiting;
+  const mayTryAgain = (error: unknown): boolean => !signal?.aborted && isConnectionLoss(error);
+  try {
+    return await retry(reconnect, mayTryAgain, () => waitUntilSafe(database, statements, waiting));
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw asDatabaseError('Reading', error);
+  }
+}
+
+async function waitUntilSafe(
+  database: Database,
+  statements: Statements,
+  { signal, patienceMs = defaultPatienceMs }: Waiting,
+): Promise<number> {
+  signal?.throwIfAborted();
   const asked = await watermark(database, statements);
   const started = performance.now();
-  let waiting = asked.transactions;
-  let wait = firstWaitMs;
-  while (waiting.length > 0) {
-    signal?.throwIfAborted();
+  let { visible, transactions: open } = asked;
+  for (let wait = firstWaitMs; open.length > 0; wait = Math.min(wait * 2, longestWaitMs)) {
     const waited = performance.now() - started;
     if (waited > patienceMs) {
-      const blockers = await blockersAmong(database, statements, waiting);
-      throw new ReadStalledError(waited, blockers);
+      const blockers = await blockersAmong(database, statements, open, waited);
+      if (blockers.length > 0) throw new ReadStalledError(waited, blockers);
     }
     await delay(wait, undefined, signal === undefined ? {} : { signal });
-    wait = Math.min(wait * 2, longestWaitMs);
-    const { transactions } = await watermark(database, statements);
-    const open = new Set(transactions);
-    waiting = waiting.filter((transaction) => open.has(transaction));
+    const now = await watermark(database, statements);
+    visible = now.visible;
+    open = open.filter((transaction) => now.transactions.includes(transaction));
   }
-  return asked.position;
+  return Math.min(asked.position, visible);
 }
 
 async function watermark(database: Database, statements: Statements): Promise<Watermark> {
-  const [row] = await database.read<[number, string[]]>(statements.watermark, []);
+  const [row] = await database.query<[number, number, string[]]>(statements.watermark, []);
   if (row === undefined) throw new Error('The function `watermark` always returns a row.');
-  return { position: row[0], transactions: row[1] };
+  return { position: row[0], visible: row[1], transactions: row[2] };
 }
 
 async function blockersAmong(
   database: Database,
   statements: Statements,
   transactions: readonly string[],
+  waitedMs: number,
 ): Promise<readonly Blocker[]> {
-  const rows = await database.read<[number, string, string, number]>(statements.blockers, [
+  const rows = await database.query<[number, string, string, number]>(statements.blockers, [
     transactions,
+    waitedMs,
   ]);
   return rows.map(([pid, application, state, ageMs]) => ({ pid, application, state, ageMs }));
 }
