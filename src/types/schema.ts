@@ -41,9 +41,7 @@ export async function validate<Output>(
   value: unknown,
   subject: string,
 ): Promise<Output> {
-  const result = await schema['~standard'].validate(value);
-  if (result.issues) throw new ValidationError(subject, result.issues.map(toIssue));
-  return result.value;
+  return validateNow(schema, value, subject);
 }
 
 /**
@@ -56,13 +54,19 @@ export function validateNow<Output>(
   subject: string,
 ): Output | Promise<Output> {
   const result = schema['~standard'].validate(value);
-  if (result instanceof Promise) return validate(schema, value, subject);
+  return result instanceof Promise
+    ? result.then((settled) => outputOf(settled, subject))
+    : outputOf(result, subject);
+}
+
+function outputOf<Output>(result: StandardSchemaV1.Result<Output>, subject: string): Output {
   if (result.issues) throw new ValidationError(subject, result.issues.map(toIssue));
   return result.value;
 }
 
 function toIssue(issue: StandardSchemaV1.Issue): Issue {
-  const path = (issue.path ?? []).map((segment) =>
+  // Array.from, since ArkType's path is an array of a class of its own, which `map` would keep.
+  const path = Array.from(issue.path ?? [], (segment) =>
     typeof segment === 'object' ? segment.key : segment,
   );
   return { message: issue.message, path };
