@@ -22,7 +22,7 @@ const writers = 4;
 const step = fc.record({
   writer: fc.nat(writers - 1),
   events: fc.integer({ min: 1, max: 3 }),
-  then: fc.constantFrom('stay open', 'stay open', 'commit', 'commit', 'rollback'),
+  ending: fc.constantFrom('stay open', 'stay open', 'commit', 'commit', 'rollback'),
   /** Whether somebody without a transaction appends at the same time. */
   beside: fc.boolean(),
 });
@@ -46,7 +46,7 @@ test('a reader with a checkpoint sees every committed event once, in order, whoe
       const delivered: number[] = [];
       const open = new Map<pg.Client, number[]>();
       let checkpoint = start;
-      let isWriting = true;
+      const writing = new AbortController();
       const catchUp = async (): Promise<void> => {
         for await (const { position } of store.read({ after: checkpoint })) {
           checkpoint = position;
@@ -55,10 +55,10 @@ test('a reader with a checkpoint sees every committed event once, in order, whoe
         }
       };
       const reading = (async () => {
-        while (isWriting) await catchUp();
+        while (!writing.signal.aborted) await catchUp();
       })();
 
-      for (const { writer, events, then, beside } of steps) {
+      for (const { writer, events, ending, beside } of steps) {
         const session = sessions[writer];
         if (session === undefined) throw new Error('Every writer has a session.');
         const appending = beside ? append(1) : [];
@@ -69,17 +69,17 @@ test('a reader with a checkpoint sees every committed event once, in order, whoe
         const own = [...(open.get(session) ?? []), ...(await append(events, session))];
         open.set(session, own);
         committed.push(...(await appending));
-        if (then === 'stay open') continue;
-        await session.query(then);
+        if (ending === 'stay open') continue;
+        await session.query(ending);
         open.delete(session);
-        if (then === 'commit') committed.push(...own);
+        if (ending === 'commit') committed.push(...own);
       }
       for (const [session, own] of open) {
         await session.query('commit');
         committed.push(...own);
       }
       open.clear();
-      isWriting = false;
+      writing.abort();
       await reading;
       await catchUp();
       expect(delivered).toEqual(committed.toSorted((a, b) => a - b));

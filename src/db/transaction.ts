@@ -2,6 +2,16 @@ import type pg from 'pg';
 import { SteleError } from '../types/errors.ts';
 import type { Database } from './client.ts';
 
+/** The connection did not outlive the task. `cause` is what the task threw, often because of that. */
+class LostConnectionError extends Error {
+  override readonly name: string = 'LostConnectionError';
+
+  constructor(cause: unknown) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    super(`the connection was lost in a transaction: ${reason}`, { cause });
+  }
+}
+
 /**
  * Runs `task` in a transaction of its own: committed when it resolves, rolled back when it throws.
  *
@@ -19,8 +29,11 @@ export function inTransaction<T>(
       result = await task(client);
     } catch (error) {
       // Where even this fails, the connection is thrown away and the server rolls back by itself.
-      await client.query('rollback').catch(() => undefined);
-      throw error;
+      const isAlive = await client.query('rollback').then(
+        () => true,
+        () => false,
+      );
+      throw isAlive ? error : new LostConnectionError(error);
     }
     const { command } = await client.query('commit');
     if (command !== 'COMMIT') {
