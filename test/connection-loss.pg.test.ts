@@ -150,11 +150,26 @@ describe('a connection that dies during an append', () => {
     await store.append(Note.stream('lost'), [written(1)], options);
     const { rows } = await client.query<{ pid: number }>('select pg_backend_pid() as pid');
     await database.query('select pg_terminate_backend($1, 5000)', [rows[0]?.pid]);
-    await expect(store.append(Note.stream('lost'), [written(2)], options)).rejects.toThrow();
+    await expect(store.append(Note.stream('lost'), [written(2)], options)).rejects.toBeInstanceOf(
+      Error,
+    );
     expect(await store.load(Note, 'lost')).toMatchObject({ version: 0 });
     await expect(store.append(Note.stream('lost'), [written(3)])).resolves.toMatchObject({
       version: 1,
     });
+  });
+
+  test('while it waits for its stream: it waits again, and is stored', async () => {
+    const holder = await database.connect();
+    await holder.query('begin');
+    await store.append(Note.stream('held'), [written(1)], { transaction: holder });
+    const appending = store.append(Note.stream('held'), [written(2)]);
+    for (let ended = 0; ended < 3;) {
+      ended += await terminate(`wait_event_type = 'Lock' and query not like '%pg_stat_activity%'`);
+    }
+    await holder.query('commit');
+    await expect(appending).resolves.toMatchObject({ version: 2, deduplicated: false });
+    await holder.end();
   });
 
   test('under load: what was acknowledged is stored exactly once, and everybody is answered', async () => {
