@@ -35,19 +35,23 @@ export type {
   Aggregate,
   AnyAggregate,
   Command,
+  CommandBuilder,
   CommandInputOf,
   CommandNameOf,
   CommandOf,
+  DecideContext,
   Decision,
+  Emit,
   EventOf,
   EventTypeOf,
+  Reject,
   Rejection,
   RejectionOf,
   RejectionTypeOf,
   StateOf,
   StreamEventOf,
 } from './types/aggregate.ts';
-export type { Codec, EventData, EventDefinition, EventInput } from './types/event.ts';
+export type { Codec, EventBuilder, EventData, EventDefinition, EventInput } from './types/event.ts';
 export type { Metadata, RecordedMetadata } from './types/metadata.ts';
 export type { NewEvent, RecordedEvent, StreamEvent } from './types/recorded-event.ts';
 export type { Schema } from './types/schema.ts';
