@@ -29,6 +29,8 @@ import type { Statements } from './statements.ts';
 export interface AppendSettings {
   readonly idempotencyKey?: string | undefined;
   readonly transaction?: Transaction | undefined;
+  /** Whether the caller keeps a state that the stored events evolve. */
+  readonly asRead?: boolean | undefined;
 }
 
 /** What was stored in one stream. */
@@ -65,14 +67,17 @@ export interface AppenderParts {
  */
 export function appender(parts: AppenderParts): Append {
   const { groups, inline, aggregateOf } = parts;
-  return async (drafts, { idempotencyKey, transaction }) => {
+  return async (drafts, { idempotencyKey, transaction, asRead = false }) => {
     if (transaction !== undefined) checkTransaction(transaction);
-    const append = await prepareAppend(aggregateOf, drafts, idempotencyKey);
     const projections = inline.filter(({ handles }) =>
-      append.writes.some(({ category, events }) =>
-        events.some(({ name }) => handles(category, name)),
+      drafts.some(({ streamId, events }) =>
+        events.some(({ type }) => handles(categoryOf(streamId), type)),
       ),
     );
+    const append = await prepareAppend(aggregateOf, drafts, {
+      idempotencyKey,
+      asRead: asRead || projections.length > 0,
+    });
     if (transaction !== undefined) {
       return appendInside(parts, transaction, append, idempotencyKey, projections);
     }

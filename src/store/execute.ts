@@ -14,13 +14,15 @@ import { validate } from '../types/schema.ts';
 import type { Append, StoredEvents } from './append.ts';
 import type { Transaction } from './inline.ts';
 import { loadState, type LoaderParts } from './load.ts';
-import { idOfKey, validData } from './payload.ts';
+import { checkExpectedVersion, idOfKey, validData } from './payload.ts';
 import type { EventRow } from './row-codec.ts';
 import { evolve, evolveAll, type VersionedState } from './state.ts';
+import type { Turn, Turns } from './turns.ts';
 
 /** What executing works with. */
 export interface ExecutorParts extends LoaderParts {
   readonly append: Append;
+  readonly turns: Turns;
 }
 
 /** What a command may be given besides its input. */
@@ -66,8 +68,8 @@ type Decided =
 const conflicts: RetryPolicy = { attempts: 20, baseMs: 2, maximumMs: 100 };
 
 /**
- * Load, decide, append. Where the stream has moved on meanwhile, the newer events are read and it is
- * decided again. No connection is held while `decide` runs.
+ * Load, decide, append. Where the stream has moved on meanwhile, it is decided again, in turn with
+ * the other commands of this process that want the stream. No connection is held while `decide` runs.
  *
  * A state from the cache saves the first round trip. If it is stale, the append fails on its expected
  * version; and a decision that appends nothing is made again unless the state is still current.
@@ -79,45 +81,81 @@ export async function executeCommands(
   commands: readonly Command[],
   settings: ExecuteSettings,
 ): Promise<Execution> {
+  if (settings.expectedVersion !== undefined) checkExpectedVersion(settings.expectedVersion);
   const ready = await Promise.all(commands.map((command) => checkInput(aggregate, command)));
   const earlier = await earlierExecution(parts, aggregate, streamId, settings);
   if (earlier !== undefined) return earlier;
 
+  const turn = parts.turns.at(streamId, settings.transaction === undefined);
+  try {
+    if (parts.turns.isTaken(streamId)) await turn.take();
+    return await decideUntilStored(parts, aggregate, streamId, ready, settings, turn);
+  } finally {
+    turn.release();
+  }
+}
+
+async function decideUntilStored(
+  parts: ExecutorParts,
+  aggregate: AnyAggregate,
+  streamId: string,
+  ready: readonly Ready[],
+  settings: ExecuteSettings,
+  turn: Turn,
+): Promise<Execution> {
   const { transaction, expectedVersion, attempts = conflicts.attempts } = settings;
-  const policy = { ...conflicts, attempts };
+  const cached = (): VersionedState | undefined =>
+    transaction === undefined ? parts.cache.get(aggregate, streamId) : undefined;
   const refresh = (): Promise<VersionedState> =>
     loadState(parts, aggregate, streamId, { transaction });
-  const cached = transaction === undefined ? parts.cache.get(aggregate, streamId) : undefined;
-  let current = cached ?? (await refresh());
-  let isCurrent = cached === undefined;
+  // The same command may have been stored by somebody else since it was looked for.
+  const earlier = (): Promise<Execution | undefined> =>
+    earlierExecution(parts, aggregate, streamId, settings);
 
+  const known = cached();
+  let current = known ?? (await refresh());
+  let isCurrent = known === undefined;
+  let mayBeStale = !isCurrent;
   for (let attempt = 1; ;) {
-    if (expectedVersion !== undefined && isCurrent) {
-      requireVersion(streamId, expectedVersion, current.version);
-    }
-    const decided = await decideAll(aggregate, streamId, ready, current);
-    if ('rejection' in decided || decided.events.length === 0) {
-      const before = current.version;
-      if (!isCurrent) current = await refresh();
-      const moved = current.version !== before;
-      if (!isCurrent && (moved || expectedVersion !== undefined)) {
-        isCurrent = true;
-        continue;
+    if (expectedVersion !== undefined && !holds(expectedVersion, current.version)) {
+      if (isCurrent) {
+        const first = await earlier();
+        if (first !== undefined) return first;
+        throw new ConcurrencyError(streamId, expectedVersion, current.version);
       }
+      current = await refresh();
+      isCurrent = true;
+      continue;
+    }
+    const decided = await turn.run(() => decideAll(aggregate, streamId, ready, current));
+    if ('rejection' in decided || decided.events.length === 0) {
+      if (!isCurrent) {
+        const { version } = current;
+        current = await refresh();
+        isCurrent = true;
+        if (current.version !== version) continue;
+      }
+      const first = await earlier();
+      if (first !== undefined) return first;
       return 'rejection' in decided
         ? { ok: false, error: decided.rejection, ...current }
         : { ok: true, ...current, events: [], position: undefined, deduplicated: false };
     }
     try {
       const stored = await store(parts, streamId, decided.events, current.version, settings);
-      return finish(parts, aggregate, streamId, current, stored, transaction === undefined);
+      return await finish(parts, aggregate, streamId, current, stored, transaction);
     } catch (error) {
       const rejection = rejectionOf(error, aggregate, streamId, ready, decided.endOf, current);
       if (rejection !== undefined) {
         return { ok: false, error: await checkRejection(aggregate, rejection), ...current };
       }
       if (!isSteleError(error, 'concurrency') || error.streamId !== streamId) throw error;
-      if (attempt >= policy.attempts) {
+      // The first conflict of a cached state says only that it was stale.
+      if (mayBeStale) {
+        mayBeStale = false;
+      } else if (attempt < attempts) {
+        attempt += 1;
+      } else {
         throw new SteleError(
           'retries-exhausted',
           `The command on stream '${streamId}' was decided ${attempt} times, and each time the stream had moved on before its events were stored. ` +
@@ -126,17 +164,25 @@ export async function executeCommands(
         );
       }
     }
-    // The first conflict of a cached state says only that it was stale.
-    if (isCurrent) {
-      attempt += 1;
-      await pause(policy, attempt);
-    }
-    current = await refresh();
-    isCurrent = true;
+    // Having waited for a turn is pause enough.
+    if (!(await turn.take()) && attempt > 1) await pause({ ...conflicts, attempts }, attempt);
+    // Whoever had the turn before has left the newest state in the cache.
+    const left = cached();
+    isCurrent = left === undefined || left.version <= current.version;
+    current = isCurrent || left === undefined ? await refresh() : left;
   }
 }
 
-async function checkInput(aggregate: AnyAggregate, { name, input }: Command): Promise<Ready> {
+async function checkInput(
+  aggregate: AnyAggregate,
+  { category, name, input }: Command,
+): Promise<Ready> {
+  if (category !== aggregate.category) {
+    throw new SteleError(
+      'invalid-argument',
+      `Command '${name}' is of aggregate '${category}', but was given to '${aggregate.category}'.`,
+    );
+  }
   const definition = Object.hasOwn(aggregate.commands, name) ? aggregate.commands[name] : undefined;
   if (definition === undefined) {
     const known = Object.keys(aggregate.commands).join(', ') || 'none';
@@ -250,22 +296,27 @@ async function store(
   { metadata, idempotencyKey, transaction }: ExecuteSettings,
 ): Promise<StoredEvents> {
   const drafts = [{ streamId, events, expectedVersion, metadata }];
-  const [stored] = await parts.append(drafts, { idempotencyKey, transaction });
+  const [stored] = await parts.append(drafts, { idempotencyKey, transaction, asRead: true });
   if (stored === undefined) throw new Error('An append answers for each of its streams.');
   return stored;
 }
 
-function finish(
+async function finish(
   parts: ExecutorParts,
   aggregate: AnyAggregate,
   streamId: string,
   before: VersionedState,
-  { events, position, deduplicated }: StoredEvents,
-  mayCache: boolean,
-): Execution {
+  { events, version, position, deduplicated }: StoredEvents,
+  transaction: Transaction | undefined,
+): Promise<Execution> {
+  if (deduplicated) {
+    // Somebody else has stored the same command meanwhile, before or after the state was read.
+    const then = await loadState(parts, aggregate, streamId, { version, transaction });
+    return { ok: true, ...then, events, position, deduplicated };
+  }
   const after = evolveAll(aggregate, before, events);
   // What a caller's transaction has appended may still be rolled back.
-  if (mayCache) parts.cache.set(aggregate, streamId, after);
+  if (transaction === undefined) parts.cache.set(aggregate, streamId, after);
   return { ok: true, ...after, events, position, deduplicated };
 }
 
@@ -292,11 +343,11 @@ function rejectionOf(
   return toRejection?.(command.input, contextOf(aggregate, streamId, current.version));
 }
 
-function requireVersion(streamId: string, expected: ExpectedVersion, actual: number): void {
-  const holds =
+function holds(expected: ExpectedVersion, actual: number): boolean {
+  return (
     expected === 'any' ||
     expected === actual ||
     (expected === 'no-stream' && actual === 0) ||
-    (expected === 'stream-exists' && actual > 0);
-  if (!holds) throw new ConcurrencyError(streamId, expected, actual);
+    (expected === 'stream-exists' && actual > 0)
+  );
 }

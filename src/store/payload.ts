@@ -19,6 +19,17 @@ export interface Draft {
   readonly metadata: Metadata | undefined;
 }
 
+/** How an append is prepared. */
+export interface PrepareSettings {
+  readonly idempotencyKey: string | undefined;
+  /**
+   * Whether the events' payloads must be as reading would give them, and nobody else's: what evolves
+   * a state that is kept, or updates a read model, must not depend on when it sees the event. Costs
+   * a `JSON.parse`, 1 µs for 250 bytes.
+   */
+  readonly asRead: boolean;
+}
+
 /** The namespace of the ids that are made of idempotency keys. */
 const keyNamespace = '5f1c9a52-64a4-4c5e-9d3b-6f6f3d1f6a0e';
 
@@ -35,7 +46,7 @@ export function idOfKey(key: string, streamId: string, place: number): string {
 export async function prepareAppend(
   aggregateOf: (category: string) => AnyAggregate,
   drafts: readonly Draft[],
-  idempotencyKey: string | undefined,
+  { idempotencyKey, asRead }: PrepareSettings,
 ): Promise<PreparedAppend> {
   if (new Set(drafts.map(({ streamId }) => streamId)).size < drafts.length) {
     throw new SteleError(
@@ -46,17 +57,23 @@ export async function prepareAppend(
   if (idempotencyKey === '') {
     throw new SteleError('invalid-argument', "An idempotency key is not empty, but got ''.");
   }
-  const writes = await Promise.all(
-    drafts.map((draft) => prepareWrite(aggregateOf, draft, idempotencyKey)),
-  );
   const named = drafts.some(({ events }) => events.some(({ id }) => id !== undefined));
+  if (named && idempotencyKey !== undefined) {
+    throw new SteleError(
+      'invalid-argument',
+      'An append has an idempotency key, of which the ids of its events are made, or events with ids of their own, but not both.',
+    );
+  }
+  const writes = await Promise.all(
+    drafts.map((draft) => prepareWrite(aggregateOf, draft, { idempotencyKey, asRead })),
+  );
   return { writes, resent: named || idempotencyKey !== undefined };
 }
 
 async function prepareWrite(
   aggregateOf: (category: string) => AnyAggregate,
   { streamId, events, expectedVersion, metadata: given }: Draft,
-  idempotencyKey: string | undefined,
+  { idempotencyKey, asRead }: PrepareSettings,
 ): Promise<Write> {
   const category = categoryOf(streamId);
   const aggregate = aggregateOf(category);
@@ -74,9 +91,15 @@ async function prepareWrite(
     const id =
       event.id ??
       (idempotencyKey === undefined ? uuidV7() : idOfKey(idempotencyKey, streamId, place));
-    const result = encodeEvent(aggregate, event, id, streamId);
+    const result = encodeEvent(aggregate, event, id, streamId, asRead);
     // Nearly every schema answers at once, and then no microtask is spent.
     encoded.push(result instanceof Promise ? await result : result);
+  }
+  if (new Set(encoded.map(({ id }) => id)).size < encoded.length) {
+    throw new SteleError(
+      'invalid-argument',
+      `Two events of the append to stream '${streamId}' have the same id.`,
+    );
   }
   return {
     streamId,
@@ -93,24 +116,34 @@ function encodeEvent(
   event: NewEvent,
   id: string,
   streamId: string,
+  asRead: boolean,
 ): EncodedEvent | Promise<EncodedEvent> {
   if (!isUuid(id)) {
     throw new SteleError('invalid-argument', `An event's id is a UUID, but got '${id}'.`);
   }
   const { definition, newest } = definitionOf(aggregate, event, streamId);
-  const encode = (data: unknown): EncodedEvent => ({
-    id: id.toLowerCase(),
-    name: event.type,
-    storedName: storedNameOf(event.type, definition),
-    schemaVersion: definition.versions.length,
-    data,
-    json: encodeJson(
-      newest.codec === undefined ? data : newest.codec.encode(data),
+  const { codec } = newest;
+  const encode = (data: unknown): EncodedEvent => {
+    const json = encodeJson(
+      codec === undefined ? data : codec.encode(data),
       subjectOf(event, streamId),
-    ),
-  });
+    );
+    return {
+      id: id.toLowerCase(),
+      name: event.type,
+      storedName: storedNameOf(event.type, definition),
+      schemaVersion: definition.versions.length,
+      data: asRead ? read(json, codec) : data,
+      json,
+    };
+  };
   const data = validData(aggregate, event, streamId);
   return data instanceof Promise ? data.then(encode) : encode(data);
+}
+
+function read(json: string, codec: EventVersion['codec']): unknown {
+  const stored: unknown = JSON.parse(json);
+  return codec === undefined ? stored : codec.decode(stored);
 }
 
 /** An event's payload as its newest schema returns it. */
@@ -179,7 +212,8 @@ function pickKnown(metadata: Record<string, unknown>): object {
   return Object.fromEntries(Object.entries(metadata).filter(([key]) => knownKeys.has(key)));
 }
 
-function checkExpectedVersion(expected: ExpectedVersion): void {
+/** @throws SteleError `invalid-argument` for what is no expected version */
+export function checkExpectedVersion(expected: ExpectedVersion): void {
   const known =
     typeof expected === 'number'
       ? Number.isSafeInteger(expected) && expected >= 0

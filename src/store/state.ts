@@ -63,6 +63,7 @@ export interface StateCache {
 export function stateCache(capacity: number): StateCache {
   // A map iterates in the order of insertion, so its first key is the one used longest ago.
   const entries = new Map<string, { aggregate: AnyAggregate; entry: VersionedState }>();
+  const frozen = new WeakSet<object>();
   return {
     get: (aggregate, streamId) => {
       const found = entries.get(streamId);
@@ -75,7 +76,7 @@ export function stateCache(capacity: number): StateCache {
       if (capacity === 0) return;
       const known = entries.get(streamId);
       if (known?.aggregate === aggregate && known.entry.version >= entry.version) return;
-      deepFreeze(entry.state);
+      deepFreeze(entry.state, frozen);
       entries.delete(streamId);
       entries.set(streamId, { aggregate, entry });
       for (const oldest of entries.keys()) {
@@ -89,11 +90,15 @@ export function stateCache(capacity: number): StateCache {
   };
 }
 
-/** Freezes plain objects and arrays. What is frozen already is left: it was shared by an older state. */
-function deepFreeze(value: unknown): void {
-  if (typeof value !== 'object' || value === null || Object.isFrozen(value)) return;
+/**
+ * Freezes plain objects and arrays. Those in `frozen` are left: an older state has shared them. That
+ * an object is frozen itself would not say that what is in it is, too.
+ */
+export function deepFreeze(value: unknown, frozen: WeakSet<object>): void {
+  if (typeof value !== 'object' || value === null || frozen.has(value)) return;
   const prototype: unknown = Object.getPrototypeOf(value);
   if (!Array.isArray(value) && prototype !== Object.prototype && prototype !== null) return;
   Object.freeze(value);
-  for (const item of Object.values(value)) deepFreeze(item);
+  frozen.add(value);
+  for (const item of Object.values(value)) deepFreeze(item, frozen);
 }

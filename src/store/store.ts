@@ -28,6 +28,7 @@ import { flatten, storePages, streamPages } from './read.ts';
 import { rowCodec, storedNameOf, type EventRow } from './row-codec.ts';
 import { stateCache } from './state.ts';
 import { storeStatements } from './statements.ts';
+import { turns } from './turns.ts';
 
 /** What {@link openStore} is given. */
 export interface StoreOptions<Aggregates extends readonly AnyAggregate[]> {
@@ -314,7 +315,7 @@ export async function openStore<const Aggregates extends readonly AnyAggregate[]
   const inline = options.projections ?? [];
   const reader = { database, statements, codec };
   const append = appender({ ...reader, groups, inline, aggregateOf });
-  const executor = { ...reader, cache, append };
+  const executor = { ...reader, cache, append, turns: turns() };
 
   let closed: Promise<void> | undefined;
   const close = (): Promise<void> => (closed ??= groups.close().then(() => database.close()));
