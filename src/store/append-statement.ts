@@ -117,8 +117,21 @@ async function sendWrite(
     };
     return { kind: 'appended', writes: [stored] };
   }
-  const versions = await run<[number]>(database, connection, statements.streamVersion, [streamId]);
-  return { kind: 'conflict', write, actualVersion: versions[0]?.[0] ?? 0 };
+  // Which version it is at can only be said while its head is locked. If its condition holds by then,
+  // it is stored after all.
+  return sendOne(database, statements, connection, write);
+}
+
+async function sendOne(
+  database: Database,
+  statements: Statements,
+  connection: Connection,
+  write: Write,
+): Promise<Verdict> {
+  const append = { writes: [write], resent: false };
+  const [verdict] = await sendGroup(database, statements, connection, [append], true);
+  if (verdict === undefined) throw new Error('The function `append` answers for each append.');
+  return verdict;
 }
 
 async function sendGroup(

@@ -204,9 +204,9 @@ function recorded(write: Write, stored: StoredWrite | undefined): StoredEvents {
   return { version, position: positions.at(-1) ?? Number.NaN, events, deduplicated: false };
 }
 
-/** The events that an earlier sending stored, when they are the same. */
+/** The events that an earlier sending stored, when they are the same, in the same order. */
 async function firstResultOfIds(
-  { database, statements }: AppenderParts,
+  { database, statements, codec }: AppenderParts,
   append: PreparedAppend,
   transaction: Transaction | null,
 ): Promise<readonly StoredEvents[]> {
@@ -218,24 +218,19 @@ async function firstResultOfIds(
     sent.map(({ event }) => event.schemaVersion),
     sent.map(({ event }) => event.json),
   ];
-  type Row = [string, number | null, number, number, boolean | null];
+  type Row = [streamId: string, isSame: boolean, ...EventRow];
   const rows =
     transaction === null
       ? await database.read<Row>(statements.storedEvents, values)
       : await database.on<Row>(transaction, statements.storedEvents, values);
-  const different = rows.find(([, version, , , same]) => version === null || same !== true);
+  const different = rows.find(([, isSame]) => !isSame);
   if (different !== undefined) throw new DuplicateEventError(different[0]);
-  return append.writes.map((write) => {
-    const own = rows.filter(([streamId]) => streamId === write.streamId);
-    const events = own.map(([streamId, version, position, recordedAt], index): RecordedEvent => {
-      const event = write.events[index];
-      if (event === undefined || version === null) throw new DuplicateEventError(streamId);
-      const timestamp = new Date(Math.round(recordedAt));
-      const metadata = { ...write.metadata, timestamp };
-      const { id, name, data } = event;
-      return { id, type: name, data, streamId, version, position, metadata };
-    });
-    return whole(write.streamId, events);
+  return append.writes.map(({ streamId }) => {
+    const events = rows.filter((row) => row[0] === streamId).map(([, , ...row]) => codec(row));
+    const [first] = events;
+    const inOrder = events.every(({ version }, index) => version === (first?.version ?? 0) + index);
+    if (!inOrder) throw new DuplicateEventError(streamId);
+    return whole(streamId, events);
   });
 }
 

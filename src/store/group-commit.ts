@@ -90,14 +90,18 @@ export function groupCommit(database: Database, statements: Statements): GroupCo
     const taken = new Set<string>();
     /** Streams that nobody may touch any more: somebody before is waiting for them. */
     const closed = new Set<string>(streamsInFlight);
+    /** Of appends that may have been stored before: the same one twice would fail the group. */
+    const resentIds = new Set<string>();
     let room = { events: maximumEvents, characters: maximumCharacters };
     for (const waiting of queue) {
       const { writes } = waiting.append;
       const size = sizeOf(writes);
       const conditional = writes.some(({ expectedVersion }) => expectedVersion !== 'any');
-      const held = writes.some(
-        ({ streamId }) => closed.has(streamId) || (conditional && taken.has(streamId)),
-      );
+      const ids = waiting.append.resent ? idsOf(writes) : [];
+      const held =
+        writes.some(
+          ({ streamId }) => closed.has(streamId) || (conditional && taken.has(streamId)),
+        ) || ids.some((id) => resentIds.has(id));
       const fits = room.events >= size.events && room.characters >= size.characters;
       const [leader] = group;
       const joins =
@@ -110,6 +114,7 @@ export function groupCommit(database: Database, statements: Statements): GroupCo
         continue;
       }
       group.push(waiting);
+      for (const id of ids) resentIds.add(id);
       room = {
         events: room.events - size.events,
         characters: room.characters - size.characters,
@@ -215,6 +220,10 @@ function mayJoin(leader: Waiting, waiting: Waiting): boolean {
   if (!leader.patient) return !waiting.patient;
   const streams = new Set(leader.append.writes.map(({ streamId }) => streamId));
   return waiting.append.writes.every(({ streamId }) => streams.has(streamId));
+}
+
+function idsOf(writes: readonly Write[]): string[] {
+  return writes.flatMap(({ events }) => events.map(({ id }) => id));
 }
 
 function sizeOf(writes: readonly Write[]): { events: number; characters: number } {

@@ -6,7 +6,6 @@ export interface Statements {
   readonly appendEvent: Statement;
   readonly appendEvents: Statement;
   readonly appendGroup: Statement;
-  readonly streamVersion: Statement;
   readonly storedEvents: Statement;
   readonly eventsOfKey: Statement;
   readonly streamForwards: Statement;
@@ -76,27 +75,32 @@ export function storeStatements(schemaName: string): Statements {
       `select outcomes, versions, recorded_at, positions
        from ${schema}.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
     ),
-    streamVersion: statement(
-      'stream-version',
-      `select version from ${schema}.streams where stream_id = $1`,
-    ),
+    // For each event that was sent again: whether the stored one is the same, and the stored one.
     storedEvents: statement(
       'stored-events',
-      `select n.stream_id, e.version, e.position, date_part('epoch', e.recorded_at) * 1000,
-         e.type = n.type and e.schema_version = n.schema_version and e.data = n.data
+      `select sought_stream,
+         coalesce(type = sought_type and schema_version = sought_version and data = sought_data, false),
+         ${columns}
        from unnest($1::text[], $2::uuid[], $3::text[], $4::integer[], $5::jsonb[]) with ordinality
-         n (stream_id, id, type, schema_version, data, place)
-       left join ${schema}.events e on e.id = n.id and e.stream_id = n.stream_id
-       order by n.place`,
+         n (sought_stream, sought_id, sought_type, sought_version, sought_data, place)
+       left join ${schema}.events on id = sought_id and stream_id = sought_stream
+       order by place`,
     ),
     // The events that one append with an idempotency key stored in a stream: from the event whose id
     // was made of the key, as long as they carry the key.
     eventsOfKey: statement(
       'events-of-key',
-      `select ${columns} from ${schema}.events
-       where stream_id = $1
-         and version >= (select version from ${schema}.events where id = $2 and stream_id = $1)
-         and metadata ->> 'idempotencyKey' = $3
+      `with first as materialized (
+         select version as of_key from ${schema}.events where id = $2 and stream_id = $1
+       ), following as materialized (
+         select e.version as of_another from first, ${schema}.events e
+         where e.stream_id = $1 and e.version > of_key
+           and e.metadata ->> 'idempotencyKey' is distinct from $3
+         order by e.version limit 1
+       )
+       select ${columns} from ${schema}.events
+       where stream_id = $1 and version >= (select of_key from first)
+         and version < coalesce((select of_another from following), 9223372036854775807)
        order by version`,
     ),
     streamForwards: statement(
