@@ -11,7 +11,7 @@ export { type } from './types/schema.ts';
 export { projection } from './projections/projection.ts';
 
 // Running
-export { openStore } from './store/store.ts';
+export { openStore } from './store/open-store.ts';
 export { causedBy, withMetadata } from './store/ambient.ts';
 export { migrate, migrationSql } from './db/migrate.ts';
 

@@ -1,6 +1,4 @@
 import type pg from 'pg';
-import { openDatabase } from '../db/client.ts';
-import { ensureMigrated } from '../db/migrate.ts';
 import type {
   AnyAggregate,
   CommandInputOf,
@@ -12,25 +10,19 @@ import type {
   RejectionOf,
   StateOf,
 } from '../types/aggregate.ts';
-import { SteleError, type ExpectedVersion } from '../types/errors.ts';
+import type { DistinctAggregates } from '../types/distinct-aggregates.ts';
+import type { ExpectedVersion } from '../types/errors.ts';
 import type { MetadataArguments, MetadataProperty } from '../types/metadata.ts';
 import type { NewEvent, RecordedEvent } from '../types/recorded-event.ts';
 import type { Schema } from '../types/schema.ts';
-import { streamOf, type Stream } from '../types/stream.ts';
-import { appender, type StoredEvents } from './append.ts';
-import { causationTree, type CausationNode } from './correlation.ts';
-import { executeCommands, type ExecuteSettings } from './execute.ts';
-import { groupCommit } from './group-commit.ts';
-import { blameOf, historyOf, type BlameEntry, type HistoryEntry } from './history.ts';
+import type { Stream } from '../types/stream.ts';
+import type { StoredEvents } from './append.ts';
+import type { CausationNode } from './correlation.ts';
+import type { BlameEntry, HistoryEntry } from './history.ts';
 import type { InlineProjection, Transaction } from './inline.ts';
-import { loadState, type LoadMoment } from './load.ts';
-import { flatten, storePages, streamPages } from './read.ts';
-import { rowCodec, storedNameOf, type EventRow } from './row-codec.ts';
-import { stateCache } from './state.ts';
-import { storeStatements } from './statements.ts';
-import { turns } from './turns.ts';
+import type { LoadMoment } from './load.ts';
 
-/** What {@link openStore} is given. */
+/** What `openStore` is given. */
 export interface StoreOptions<Aggregates extends readonly AnyAggregate[]> {
   /** A connection string, or `pg`'s pool options. Without it and without `pool`, `pg` reads `PGHOST` etc. */
   readonly connection?: string | pg.PoolConfig | undefined;
@@ -39,7 +31,7 @@ export interface StoreOptions<Aggregates extends readonly AnyAggregate[]> {
   /** The Postgres schema of Stele's tables; `stele` unless given. */
   readonly schema?: string | undefined;
   /** Every aggregate whose streams this store reads or writes. */
-  readonly aggregates: Aggregates;
+  readonly aggregates: DistinctAggregates<Aggregates>;
   /** Projections that run in the transaction of the append. */
   readonly projections?: readonly InlineProjection[] | undefined;
   /** Whether to migrate the database when it is not at this library's version; `true` unless given. */
@@ -158,7 +150,7 @@ export type AnyEventOf<A extends AnyAggregate> = A extends AnyAggregate ? EventO
 /** Events that are fetched page by page as they are consumed. No connection is held in between. */
 export type Events<Event> = AsyncGenerator<Event, void, undefined>;
 
-/** An open event store. Made by {@link openStore}. */
+/** An open event store. Made by `openStore`. */
 export interface Store extends AsyncDisposable {
   /**
    * Appends events to a stream, all or none. Concurrent appends share a commit.
@@ -262,164 +254,4 @@ export interface Store extends AsyncDisposable {
 
   /** Finishes what is in flight, and closes the pool unless it was given. Safe to call twice. */
   close(): Promise<void>;
-}
-
-/**
- * Opens an event store on a Postgres database, and migrates the database if it has to be.
- *
- * @throws SteleError `invalid-argument` when two aggregates share a category or a stored event name
- * @throws SteleError `schema-newer-than-library`, `schema-not-migrated` or `migration-failed`
- * @throws DatabaseError when the database cannot be reached
- *
- * @example
- * ```ts
- * await using store = await openStore({ connection: process.env.DATABASE_URL, aggregates: [User] });
- * await store.execute(User, '42', 'changeEmail', { email: 'new@example.com' });
- * ```
- */
-export async function openStore<const Aggregates extends readonly AnyAggregate[]>(
-  options: StoreOptions<Aggregates>,
-): Promise<Store> {
-  const schema = options.schema ?? 'stele';
-  const statements = storeStatements(schema);
-  const database = openDatabase(options);
-  try {
-    await ensureMigrated(database, schema, options.migrate ?? true);
-  } catch (error) {
-    await database.close();
-    throw error;
-  }
-
-  const byCategory = new Map(options.aggregates.map((item) => [item.category, item]));
-  const aggregateOf = (category: string): AnyAggregate => {
-    const found = byCategory.get(category);
-    if (found !== undefined) return found;
-    throw new SteleError(
-      'unknown-aggregate',
-      `This store was opened without the aggregate '${category}'. Add it to \`aggregates\`; it has ${[...byCategory.keys()].join(', ') || 'none'}.`,
-    );
-  };
-  const streamIdOf = (aggregate: AnyAggregate, id: string): string => {
-    if (aggregateOf(aggregate.category) !== aggregate) {
-      throw new SteleError(
-        'unknown-aggregate',
-        `This store was opened with another aggregate of category '${aggregate.category}' than the one given. Use one and the same value.`,
-      );
-    }
-    return streamOf(aggregate.category, id).streamId;
-  };
-
-  const codec = rowCodec(options.aggregates);
-  const groups = groupCommit(database, statements);
-  const cache = stateCache(options.cachedStates ?? 1_000);
-  const inline = options.projections ?? [];
-  const reader = { database, statements, codec };
-  const append = appender({ ...reader, groups, inline, aggregateOf });
-  const executor = { ...reader, cache, append, turns: turns() };
-
-  let closed: Promise<void> | undefined;
-  const close = (): Promise<void> => (closed ??= groups.close().then(() => database.close()));
-
-  // Rows and untyped values become an aggregate's own types here and nowhere else: the codec decodes
-  // by the aggregate that owns the category, and streamIdOf makes sure that it is the one given.
-  const untyped: UntypedStore = {
-    append: async ({ streamId }, events, settings = {}) => {
-      const { expectedVersion = 'any', metadata } = settings;
-      const drafts = [{ streamId, events, expectedVersion, metadata }];
-      const [stored] = await append(drafts, settings);
-      return stored;
-    },
-    appendAll: (appends, settings = {}) =>
-      append(
-        appends.map(({ stream, events, expectedVersion = 'any', metadata }) => ({
-          streamId: stream.streamId,
-          events,
-          expectedVersion,
-          metadata,
-        })),
-        settings,
-      ),
-    load: async (aggregate, id, moment = {}) =>
-      loadState(executor, aggregate, streamIdOf(aggregate, id), moment),
-    execute: async (aggregate, id, name, input, settings = {}) => {
-      const commands = [{ category: aggregate.category, name, input }];
-      return executeCommands(executor, aggregate, streamIdOf(aggregate, id), commands, settings);
-    },
-    executeAll: async (aggregate, id, commands, settings = {}) =>
-      executeCommands(executor, aggregate, streamIdOf(aggregate, id), commands, settings),
-    readStream: (aggregate, id, range = {}) =>
-      flatten(streamPages(reader, streamIdOf(aggregate, id), range)),
-    read: ({ aggregates, types, after = 0, limit = Number.MAX_SAFE_INTEGER, signal } = {}) =>
-      flatten(
-        storePages(reader, {
-          after,
-          limit,
-          signal,
-          categories: aggregates?.map(({ category }) => aggregateOf(category).category) ?? null,
-          types: types === undefined ? null : storedNames(aggregates ?? options.aggregates, types),
-        }),
-      ),
-    event: async (id) => {
-      const [row] = await database.read<EventRow>(statements.eventById, [id]);
-      return row === undefined ? undefined : codec(row);
-    },
-    correlation: (correlationId) => causationTree(reader, correlationId),
-    history: (aggregate, id, upTo) => historyOf(reader, aggregate, streamIdOf(aggregate, id), upTo),
-    blame: async (aggregate, id, upTo) =>
-      blameOf(reader, aggregate, streamIdOf(aggregate, id), upTo),
-    close,
-    [Symbol.asyncDispose]: close,
-  };
-  return untyped as unknown as Store;
-}
-
-/** {@link Store} without the aggregates' own types. */
-interface UntypedStore extends AsyncDisposable {
-  append(
-    stream: Stream,
-    events: readonly NewEvent[],
-    settings?: AppendOptions & ExecuteSettings,
-  ): Promise<unknown>;
-  appendAll(
-    appends: readonly (Pick<ExecuteSettings, 'metadata' | 'expectedVersion'> & {
-      readonly stream: Stream;
-      readonly events: readonly NewEvent[];
-    })[],
-    settings?: AppendOptions,
-  ): Promise<unknown>;
-  load(aggregate: AnyAggregate, id: string, moment?: LoadMoment): Promise<unknown>;
-  execute(
-    aggregate: AnyAggregate,
-    id: string,
-    name: string,
-    input: unknown,
-    settings?: ExecuteSettings,
-  ): Promise<unknown>;
-  executeAll(
-    aggregate: AnyAggregate,
-    id: string,
-    commands: readonly CommandOf<AnyAggregate>[],
-    settings?: ExecuteSettings,
-  ): Promise<unknown>;
-  readStream(aggregate: AnyAggregate, id: string, range?: ReadStreamOptions): Events<unknown>;
-  read(options?: ReadOptions<AnyAggregate, string>): Events<unknown>;
-  event(id: string): Promise<unknown>;
-  correlation(correlationId: string): Promise<unknown>;
-  history(aggregate: AnyAggregate, id: string, upTo?: UpTo): Events<unknown>;
-  blame(aggregate: AnyAggregate, id: string, upTo?: UpTo): Promise<unknown>;
-  close(): Promise<void>;
-}
-
-/** The names that event types are stored under, in any of the aggregates. */
-function storedNames(aggregates: readonly AnyAggregate[], types: readonly string[]): string[] {
-  return types.map((type) => {
-    for (const { events } of aggregates) {
-      const definition = Object.hasOwn(events, type) ? events[type] : undefined;
-      if (definition !== undefined) return storedNameOf(type, definition);
-    }
-    throw new SteleError(
-      'invalid-argument',
-      `No aggregate that is read from declares an event '${type}'.`,
-    );
-  });
 }

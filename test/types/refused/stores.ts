@@ -1,12 +1,6 @@
-import { aggregate, event } from 'stele';
+import { aggregate, event, openStore } from 'stele';
 import { z } from 'zod';
-import type { AnyAggregate } from '../../../src/types/aggregate.ts';
-import type { DistinctAggregates } from '../../../src/types/distinct-aggregates.ts';
 import { Order, User } from './user.ts';
-
-declare function openStore<const Aggregates extends readonly AnyAggregate[]>(options: {
-  aggregates: DistinctAggregates<Aggregates>;
-}): void;
 
 const counted = {
   events: { Counted: event(z.object({})) },
@@ -20,20 +14,20 @@ const renamed = {
 };
 
 // # two aggregates with one category
-openStore({ aggregates: [User, Order, aggregate('user', counted)] });
-//                       ^ TS2741 Property '__stele' is missing in type 'Aggregate<"user", { UserCreated: EventBuilder<{ email: string; username: string; }, { email: string; username: string; }, undefined>; EmailChanged: EventBuilder<{ email: string; }, { email: string; }, undefined>; }, UserState, { ...; }, { ...; }, undefined>' but required in type 'SteleTypeError<"Two aggregates have the category 'user'">'.
-//                                    ^ TS2741 Property '__stele' is missing in type 'Aggregate<"user", { Counted: EventBuilder<Record<string, never>, Record<string, never>, undefined>; }, number, SchemaMap, SchemaMap, Schema | undefined>' but required in type 'SteleTypeError<"Two aggregates have the category 'user'">'.
+void openStore({ aggregates: [User, Order, aggregate('user', counted)] });
+//                            ^ TS2741 Property '__stele' is missing in type 'Aggregate<"user", { UserCreated: EventBuilder<{ email: string; username: string; }, { email: string; username: string; }, undefined>; EmailChanged: EventBuilder<{ email: string; }, { email: string; }, undefined>; }, UserState, { ...; }, { ...; }, undefined>' but required in type 'SteleTypeError<"Two aggregates have the category 'user'">'.
+//                                         ^ TS2741 Property '__stele' is missing in type 'Aggregate<"user", { Counted: EventBuilder<Record<string, never>, Record<string, never>, undefined>; }, number, SchemaMap, SchemaMap, Schema | undefined>' but required in type 'SteleTypeError<"Two aggregates have the category 'user'">'.
 
 // # two events of one name
-openStore({ aggregates: [User, aggregate('a', counted), aggregate('b', counted)] });
-//                             ^ TS2741 Property '__stele' is missing in type 'Aggregate<"a", { Counted: EventBuilder<Record<string, never>, Record<string, never>, undefined>; }, number, SchemaMap, SchemaMap, Schema | undefined>' but required in type 'SteleTypeError<"Two events are stored as 'Counted': tell them apart with storedAs()">'.
-//                                                      ^ TS2741 Property '__stele' is missing in type 'Aggregate<"b", { Counted: EventBuilder<Record<string, never>, Record<string, never>, undefined>; }, number, SchemaMap, SchemaMap, Schema | undefined>' but required in type 'SteleTypeError<"Two events are stored as 'Counted': tell them apart with storedAs()">'.
+void openStore({ aggregates: [User, aggregate('a', counted), aggregate('b', counted)] });
+//                                  ^ TS2741 Property '__stele' is missing in type 'Aggregate<"a", { Counted: EventBuilder<Record<string, never>, Record<string, never>, undefined>; }, number, SchemaMap, SchemaMap, Schema | undefined>' but required in type 'SteleTypeError<"Two events are stored as 'Counted': tell them apart with storedAs()">'.
+//                                                           ^ TS2741 Property '__stele' is missing in type 'Aggregate<"b", { Counted: EventBuilder<Record<string, never>, Record<string, never>, undefined>; }, number, SchemaMap, SchemaMap, Schema | undefined>' but required in type 'SteleTypeError<"Two events are stored as 'Counted': tell them apart with storedAs()">'.
 
 // # an event stored under the name of another
-openStore({ aggregates: [User, Order, aggregate('folder', renamed)] });
-//                             ^ TS2741 Property '__stele' is missing in type 'Aggregate<"order", { OrderPlaced: EventBuilder<{ total: number; }, { total: number; }, undefined>; }, { total: number; }, {}, { place: ZodObject<{ total: ZodNumber; }, $strip>; }, ZodObject<...>>' but required in type 'SteleTypeError<"Two events are stored as 'OrderPlaced': tell them apart with storedAs()">'.
-//                                    ^ TS2741 Property '__stele' is missing in type 'Aggregate<"folder", { Renamed: EventBuilder<Record<string, never>, Record<string, never>, "OrderPlaced">; }, number, SchemaMap, SchemaMap, Schema | undefined>' but required in type 'SteleTypeError<"Two events are stored as 'OrderPlaced': tell them apart with storedAs()">'.
+void openStore({ aggregates: [User, Order, aggregate('folder', renamed)] });
+//                                  ^ TS2741 Property '__stele' is missing in type 'Aggregate<"order", { OrderPlaced: EventBuilder<{ total: number; }, { total: number; }, undefined>; }, { total: number; }, {}, { place: ZodObject<{ total: ZodNumber; }, $strip>; }, ZodObject<...>>' but required in type 'SteleTypeError<"Two events are stored as 'OrderPlaced': tell them apart with storedAs()">'.
+//                                         ^ TS2741 Property '__stele' is missing in type 'Aggregate<"folder", { Renamed: EventBuilder<Record<string, never>, Record<string, never>, "OrderPlaced">; }, number, SchemaMap, SchemaMap, Schema | undefined>' but required in type 'SteleTypeError<"Two events are stored as 'OrderPlaced': tell them apart with storedAs()">'.
 
 // # something else than an aggregate
-openStore({ aggregates: [User, 'order'] });
-//                             ^ TS2322 Type 'string' is not assignable to type 'AnyAggregate'.
+void openStore({ aggregates: [User, 'order'] });
+//                                  ^ TS2322 Type 'string' is not assignable to type 'AnyAggregate'.
