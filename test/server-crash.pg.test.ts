@@ -111,10 +111,15 @@ describe('a server that crashes and comes back', () => {
     const events = Array.from({ length: 5_000 }, (_, n) => written(n));
     await store.append(Note.stream('long'), events);
     const seen: unknown[] = [];
+    let restarting: Promise<void> | undefined;
     for await (const event of store.readStream(Note, 'long')) {
       seen.push(event.data.body);
-      if (seen.length === 100) await crash();
+      if (seen.length === 100) {
+        await server.kill();
+        restarting = server.restart();
+      }
     }
+    await restarting;
     expect(seen).toEqual(Array.from({ length: 5_000 }, (_, n) => n));
   });
 

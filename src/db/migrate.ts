@@ -1,7 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import type pg from 'pg';
 import { SteleError } from '../types/errors.ts';
-import { DatabaseError, openDatabase, type Database, type DatabaseOptions } from './client.ts';
+import { asDatabaseError, openDatabase, type Database, type DatabaseOptions } from './client.ts';
 import { quoteIdentifier } from './identifier.ts';
 import { hasState, sqlstate } from './sqlstate.ts';
 import { inTransaction } from './transaction.ts';
@@ -59,6 +59,7 @@ export async function migrationSql(
  *
  * @throws SteleError `schema-newer-than-library` when the database was migrated by a newer Stele
  * @throws SteleError `migration-failed`, with the step's name; nothing was changed
+ * @throws DatabaseError when the database cannot be reached
  */
 export async function migrate(
   options: DatabaseOptions & { readonly schema?: string | undefined } = {},
@@ -77,24 +78,28 @@ export async function applyMigrations(
   schema: string,
 ): Promise<MigrationReport> {
   const steps = await migrations(schema);
-  return inTransaction(database, async (client) => {
+  const work = inTransaction(database, async (client) => {
+    // Whoever has waited for the lock must see what the one before has done, whatever isolation the
+    // application has made its default.
+    await client.query('set transaction isolation level read committed');
     await client.query('select pg_advisory_xact_lock(hashtextextended($1, 0))', [
       `stele:${schema}`,
     ]);
     const current = await currentVersion(client, schema);
     refuseNewer(schema, current, steps.length);
     const pending = steps.filter(({ number }) => number > current);
-    if (current === 0) {
-      await run(
-        client,
-        'creating the schema',
-        `create schema if not exists ${quoteIdentifier(schema)}`,
-      );
+    // A schema that is there may be one that an administrator has made for this role, which may make
+    // none itself; even `if not exists` would be refused then.
+    if (current === 0 && !(await schemaExists(client, schema))) {
+      await run(client, 'creating the schema', `create schema ${quoteIdentifier(schema)}`);
     }
     for (const step of pending) {
       await run(client, `migration ${step.name}`, `${step.sql};\n${recordSql(step, schema)}`);
     }
     return { schema, applied: pending.map(({ name }) => name), version: steps.length };
+  });
+  return work.catch((error: unknown) => {
+    throw asDatabaseError('Migrating', error);
   });
 }
 
@@ -112,7 +117,7 @@ export async function ensureMigrated(
   const current = await database
     .withClient((client) => currentVersion(client, schema))
     .catch((error: unknown) => {
-      throw new DatabaseError('Reading the version of the schema', error);
+      throw asDatabaseError('Reading the version of the schema', error);
     });
   refuseNewer(schema, current, newest);
   if (current === newest) return;
@@ -126,13 +131,23 @@ export async function ensureMigrated(
   await applyMigrations(database, schema);
 }
 
+async function schemaExists(client: pg.ClientBase, schema: string): Promise<boolean> {
+  const found = await client.query('select from pg_catalog.pg_namespace where nspname = $1', [
+    schema,
+  ]);
+  return found.rowCount === 1;
+}
+
 async function currentVersion(client: pg.ClientBase, schema: string): Promise<number> {
   const table = `${quoteIdentifier(schema)}.migrations`;
-  const found = await client.query<{ exists: boolean }>(
-    'select to_regclass($1) is not null as exists',
-    [table],
+  // Not by to_regclass(): it may answer from this session's cache of names, which does not yet know of
+  // what another migration made while this one waited for the lock. Reading the catalog renews it.
+  const found = await client.query(
+    `select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+     where n.nspname = $1 and c.relname = 'migrations'`,
+    [schema],
   );
-  if (found.rows[0]?.exists !== true) return 0;
+  if (found.rowCount === 0) return 0;
   const newest = await client.query<{ number: number | null }>(
     `select max(number) as number from ${table}`,
   );
@@ -168,15 +183,18 @@ function recordSql({ number, name }: Migration, schema: string): string {
 
 /**
  * The files are written for a schema named "stele". In them that name, quoted, stands for the schema,
- * and the names of the two roles for its roles.
+ * and the names of the two roles for its roles. Bodies of functions end at `$$`, so a name that holds
+ * that needs another fence.
  */
 function forSchema(sql: string, schema: string): string {
   if (schema === defaultSchema) return sql;
   const quoted = quoteIdentifier(schema);
   const inLiteral = (name: string): string => name.replaceAll("'", "''");
-  return sql
-    .replaceAll("'stele_writer'", () => `'${inLiteral(schema)}_writer'`)
-    .replaceAll("'stele_reader'", () => `'${inLiteral(schema)}_reader'`)
-    .replaceAll(`'"stele".`, () => `'${inLiteral(quoted)}.`)
-    .replaceAll('"stele"', () => quoted);
+  const fence = `$${'_'.repeat(schema.length)}$`;
+  // In one pass: what is put in may itself look like what is sought.
+  return sql.replace(/\$\$|'stele_(writer|reader)'|'?"stele"/g, (found, role?: string) => {
+    if (found === '$$') return fence;
+    if (role !== undefined) return `'${inLiteral(schema)}_${role}'`;
+    return found.startsWith("'") ? `'${inLiteral(quoted)}` : quoted;
+  });
 }
