@@ -72,6 +72,7 @@ export type {
   Events,
   ExecuteOptions,
   Loaded,
+  Outcome,
   ReadOptions,
   ReadStreamOptions,
   Rejected,

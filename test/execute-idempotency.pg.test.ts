@@ -22,6 +22,14 @@ describe('a command that is sent again with the same idempotency key', () => {
     }
   });
 
+  test('does not hide another command that comes with its key', async () => {
+    const store = await open();
+    await store.execute(User, 'other', 'register', input, options);
+    const other = { email: 'other@example.com' };
+    const changed = await store.execute(User, 'other', 'changeEmail', other, options);
+    expect(changed).toMatchObject({ ok: true, deduplicated: false, version: 2, state: other });
+  });
+
   test('returns its first result when its expected version has moved on', async () => {
     const store = await open();
     const expecting = { ...options, expectedVersion: 'no-stream' as const };

@@ -121,9 +121,7 @@ export function openDatabase(options: DatabaseOptions): Database {
     },
     withClient: async (task) => {
       requireOpen();
-      const client = await pool.connect();
-      // The same for a connection that dies while it is lent and no query runs on it.
-      client.on('error', ignore);
+      const client = await lend(pool);
       try {
         return await task(client);
       } finally {
@@ -139,6 +137,24 @@ export function openDatabase(options: DatabaseOptions): Database {
       else pool.off('error', ignore);
     },
   };
+}
+
+/**
+ * The same for a connection that dies while it is lent and no query runs on it. The pool takes its own
+ * listener off when it lends: ours is put on in the same turn, since one chunk from the server may
+ * hold both the end of the query before and the end of the connection.
+ */
+function lend(pool: pg.Pool): Promise<pg.PoolClient> {
+  return new Promise((resolve, reject) => {
+    pool.connect((error, client) => {
+      if (client === undefined) {
+        reject(error ?? new Error('The pool lent no connection.'));
+        return;
+      }
+      client.on('error', ignore);
+      resolve(client);
+    });
+  });
 }
 
 function ignore(): void {}

@@ -79,8 +79,9 @@ export async function executeCommands(
   aggregate: AnyAggregate,
   streamId: string,
   commands: readonly Command[],
-  settings: ExecuteSettings,
+  given: ExecuteSettings,
 ): Promise<Execution> {
+  const settings = { ...given, idempotencyKey: keyOf(commands, given.idempotencyKey) };
   if (settings.expectedVersion !== undefined) checkExpectedVersion(settings.expectedVersion);
   const ready = await Promise.all(commands.map((command) => checkInput(aggregate, command)));
   const earlier = await earlierExecution(parts, aggregate, streamId, settings);
@@ -93,6 +94,16 @@ export async function executeCommands(
   } finally {
     turn.release();
   }
+}
+
+/**
+ * A key belongs to the commands that it came with: used again for another command, it does not hide
+ * that one. The inputs are not part of it, since a repeated request may make them anew, such as a
+ * password's salted hash.
+ */
+function keyOf(commands: readonly Command[], key: string | undefined): string | undefined {
+  if (key === undefined || key === '') return key;
+  return `${commands.map(({ name }) => name).join('+')}:${key}`;
 }
 
 async function decideUntilStored(

@@ -46,7 +46,10 @@ export interface StoreOptions<Aggregates extends readonly AnyAggregate[]> {
 export interface AppendOptions {
   /** What the stream must be at; `'any'` unless given. */
   readonly expectedVersion?: ExpectedVersion | undefined;
-  /** Sent again with the same key, the append stores nothing and returns the first result. */
+  /**
+   * Sent again to the same stream with the same key, the append stores nothing and returns the first
+   * result. A command's key counts for that command only; one that stores nothing is not remembered.
+   */
   readonly idempotencyKey?: string | undefined;
   /** A client inside a transaction of the caller's: the append is stored when that commits. */
   readonly transaction?: Transaction | undefined;
@@ -98,6 +101,9 @@ export interface Rejected<A extends AnyAggregate> {
   readonly state: StateOf<A>;
   readonly version: number;
 }
+
+/** What became of a command; tell by `ok`. */
+export type Outcome<A extends AnyAggregate> = Accepted<A> | Rejected<A>;
 
 /** The state of a stream. */
 export interface Loaded<A extends AnyAggregate> {
@@ -202,7 +208,7 @@ export interface Store extends AsyncDisposable {
     command: Name,
     input: CommandInputOf<A, Name>,
     ...options: MetadataArguments<MetadataSchemaOf<A>, ExecuteOptions>
-  ): Promise<Accepted<A> | Rejected<A>>;
+  ): Promise<Outcome<A>>;
 
   /**
    * Executes several commands on one stream in one append: each decides on the state that the ones
@@ -213,7 +219,7 @@ export interface Store extends AsyncDisposable {
     id: string,
     commands: readonly CommandOf<A>[],
     ...options: MetadataArguments<MetadataSchemaOf<A>, ExecuteOptions>
-  ): Promise<Accepted<A> | Rejected<A>>;
+  ): Promise<Outcome<A>>;
 
   /** Reads the events of one stream. */
   readStream<A extends AnyAggregate>(

@@ -3,7 +3,7 @@ import type { EventData, EventInput, EventMap } from './event.ts';
 import type { MetadataOutput } from './metadata.ts';
 import type { NewEvent, RecordedEvent, StreamEvent } from './recorded-event.ts';
 import type { InputOf, OutputOf, Schema } from './schema.ts';
-import { streamOf, type Stream } from './stream.ts';
+import { idOf, streamOf, type Stream } from './stream.ts';
 
 /** Schemas by name: of an aggregate's rejections, or of its commands' inputs. */
 export interface SchemaMap {
@@ -195,6 +195,10 @@ interface AggregateTypes {
   readonly metadata: Schema | undefined;
 }
 
+type CommandsOf<Commands extends SchemaMap> = AnyAggregate['commands'] & {
+  readonly [Name in keyof Commands]: { readonly input: Commands[Name] };
+};
+
 /** What decides for one stream. Made by {@link aggregate}. */
 export interface Aggregate<
   Category extends string,
@@ -222,11 +226,15 @@ export interface Aggregate<
   readonly events: Events;
   readonly initialState: () => State;
   readonly errors: Errors;
+  /** The commands, each with the schema of its input. */
+  readonly commands: CommandsOf<Commands>;
   readonly emit: Emit<Category, Events>;
   readonly reject: Reject<Errors>;
   readonly command: CommandBuilder<Category, Commands>;
   /** The stream of one thing: `User.stream('42')` is `user-42`. */
   readonly stream: (id: string) => Stream<Category, M>;
+  /** The other way: `User.idOf('user-42')` is `42`. */
+  readonly idOf: (streamId: string) => string;
 }
 
 type TypesOf<A extends AnyAggregate> = NonNullable<A[typeof types]>;
@@ -334,7 +342,8 @@ export function aggregate<
     ...(options?.id === undefined ? {} : { id: options.id }),
   }));
   const reject = builder(errors, (type, data) => ({ rejected: true as const, type, data }));
-  const commands = definition.commands ?? {};
+  // Commands is {} where there are none.
+  const commands = (definition.commands ?? {}) as CommandsOf<Commands>;
   const command = builder(commands, (name, input) => ({ category, name, input }));
   return Object.freeze({
     category,
@@ -350,6 +359,7 @@ export function aggregate<
     reject: reject as unknown as Reject<Errors>,
     command: command as unknown as CommandBuilder<Category, Commands>,
     stream: (id: string) => streamOf<Category, M>(category, id),
+    idOf: (streamId: string) => idOf(category, streamId),
   });
 }
 

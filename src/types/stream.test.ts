@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { categoryOf, streamOf } from './stream.ts';
+import { categoryOf, idOf, streamOf } from './stream.ts';
 
 const stream = streamOf as (category: string, id: unknown) => { streamId: string };
 
@@ -38,5 +38,13 @@ describe('a stream', () => {
   it('has no category but itself without a hyphen', () => {
     expect(categoryOf('user')).toBe('user');
     expect(categoryOf('user-')).toBe('user');
+  });
+
+  it('gives its id back', () => {
+    expect(idOf('user', streamOf('user', 'a-b').streamId)).toBe('a-b');
+  });
+
+  it.each(['order-1', 'user', 'user-', 'users-1'])('%s is none of another category', (streamId) => {
+    expect(() => idOf('user', streamId)).toThrow(`'${streamId}' is not a stream of 'user'.`);
   });
 });

@@ -47,6 +47,18 @@ export function streamOf<Category extends string, M extends Schema | undefined>(
   return { category, streamId };
 }
 
+/**
+ * The id within its category.
+ *
+ * @throws SteleError `invalid-argument` for a stream of another category
+ */
+export function idOf(category: string, streamId: string): string {
+  if (categoryOf(streamId) === category && streamId.length > category.length + 1) {
+    return streamId.slice(category.length + 1);
+  }
+  throw new SteleError('invalid-argument', `'${streamId}' is not a stream of '${category}'.`);
+}
+
 /** The category of a stream id: what stands before the first hyphen. */
 export function categoryOf(streamId: string): string {
   const end = streamId.indexOf('-');
