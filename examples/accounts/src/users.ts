@@ -30,25 +30,25 @@ export const Users = projection('users', {
       await transaction.query(
         `insert into users (id, email, username, status, updated_at, updated_by)
          values ($1, $2, $3, 'active', $4, $5)`,
-        [idOf(streamId), data.email, data.username, metadata.timestamp, metadata.userId],
+        [User.idOf(streamId), data.email, data.username, metadata.timestamp, metadata.userId],
       );
     },
     EmailChanged: async ({ streamId, data, metadata }, transaction) => {
       await transaction.query(
         'update users set email = $2, updated_at = $3, updated_by = $4 where id = $1',
-        [idOf(streamId), data.email, metadata.timestamp, metadata.userId],
+        [User.idOf(streamId), data.email, metadata.timestamp, metadata.userId],
       );
     },
     UsernameChanged: async ({ streamId, data, metadata }, transaction) => {
       await transaction.query(
         'update users set username = $2, updated_at = $3, updated_by = $4 where id = $1',
-        [idOf(streamId), data.username, metadata.timestamp, metadata.userId],
+        [User.idOf(streamId), data.username, metadata.timestamp, metadata.userId],
       );
     },
     UserDeactivated: async ({ streamId, metadata }, transaction) => {
       await transaction.query(
         `update users set status = 'deactivated', updated_at = $2, updated_by = $3 where id = $1`,
-        [idOf(streamId), metadata.timestamp, metadata.userId],
+        [User.idOf(streamId), metadata.timestamp, metadata.userId],
       );
     },
   },
@@ -69,9 +69,4 @@ export async function userByEmail(pool: pg.Pool, email: string): Promise<UserRow
     [email],
   );
   return rows[0];
-}
-
-/** `user-42` is the stream of the user `42`. */
-function idOf(streamId: string): string {
-  return streamId.slice('user-'.length);
 }
