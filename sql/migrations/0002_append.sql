@@ -52,6 +52,7 @@ declare
   present integer[];
   bases bigint[];
   times timestamptz[];
+  patience text := current_setting('lock_timeout');
   -- Milliseconds, so that a JavaScript Date holds it exactly.
   clock timestamptz := date_trunc('milliseconds', clock_timestamp());
 begin
@@ -82,6 +83,9 @@ begin
     returning stream_id
   )
   select array_agg(stream_id) into made from head;
+  if not wait then
+    perform set_config('lock_timeout', patience, true);
+  end if;
   select array_agg(stream) into sought
   from (select unnest(write_stream) as stream except select unnest(made)) s;
 

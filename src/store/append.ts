@@ -1,6 +1,4 @@
-import { DatabaseError, type Database } from '../db/client.ts';
-import { collide, pause, reconnect } from '../db/retry.ts';
-import { isConnectionLoss, isTransient } from '../db/sqlstate.ts';
+import type { Database } from '../db/client.ts';
 import { inTransaction } from '../db/transaction.ts';
 import type { AnyAggregate } from '../types/aggregate.ts';
 import {
@@ -69,6 +67,7 @@ export function appender(parts: AppenderParts): Append {
   const { groups, inline, aggregateOf } = parts;
   return async (drafts, { idempotencyKey, transaction, asRead = false }) => {
     if (transaction !== undefined) checkTransaction(transaction);
+    if (drafts.length === 0) return [];
     const projections = inline.filter(({ handles }) =>
       drafts.some(({ streamId, events }) =>
         events.some(({ type }) => handles(categoryOf(streamId), type)),
@@ -81,7 +80,13 @@ export function appender(parts: AppenderParts): Append {
     if (transaction !== undefined) {
       return appendInside(parts, transaction, append, idempotencyKey, projections);
     }
-    if (projections.length > 0) return appendAround(parts, append, idempotencyKey, projections);
+    if (projections.length > 0) {
+      return groups.submitTransaction(append, (append, wait) =>
+        inTransaction(parts.database, (client) =>
+          appendAndProject(parts, client, append, idempotencyKey, projections, wait),
+        ),
+      );
+    }
     return settle(parts, append, idempotencyKey, null, await groups.submit(append));
   };
 }
@@ -94,8 +99,18 @@ async function appendInside(
   idempotencyKey: string | undefined,
   projections: readonly InlineProjection[],
 ): Promise<readonly StoredEvents[]> {
-  const work = (): Promise<readonly StoredEvents[]> =>
-    appendAndProject(parts, transaction, append, idempotencyKey, projections);
+  const work = async (): Promise<readonly StoredEvents[]> => {
+    const stored = await appendAndProject(
+      parts,
+      transaction,
+      append,
+      idempotencyKey,
+      projections,
+      true,
+    );
+    if (stored === undefined) throw new Error('Who waits for its streams finds none busy.');
+    return stored;
+  };
   if (projections.length === 0) return work();
   await transaction.query('savepoint stele_append');
   try {
@@ -108,59 +123,41 @@ async function appendInside(
   }
 }
 
-/** In a transaction of its own, again when it collides with a neighbour or loses its connection. */
-async function appendAround(
-  parts: AppenderParts,
-  first: PreparedAppend,
-  idempotencyKey: string | undefined,
-  projections: readonly InlineProjection[],
-): Promise<readonly StoredEvents[]> {
-  let append = first;
-  for (let attempt = 2; ; attempt += 1) {
-    try {
-      return await inTransaction(parts.database, (client) =>
-        appendAndProject(parts, client, append, idempotencyKey, projections),
-      );
-    } catch (error) {
-      const collided = isTransient(error instanceof ProjectionError ? error.cause : error);
-      const lost = !isOwn(error) && isConnectionLoss(error);
-      const policy = collided ? collide : reconnect;
-      if (!(collided || lost) || attempt > policy.attempts) {
-        throw isOwn(error) ? error : new DatabaseError('Appending', error);
-      }
-      // The commit may have succeeded and only its answer been lost.
-      append = { ...first, resent: true };
-      await pause(policy, attempt);
-    }
-  }
-}
-
+/** In the append's transaction; `undefined` when it must not wait and a stream is locked. */
 async function appendAndProject(
   parts: AppenderParts,
   transaction: Transaction,
   append: PreparedAppend,
   idempotencyKey: string | undefined,
   projections: readonly InlineProjection[],
-): Promise<readonly StoredEvents[]> {
+  wait: boolean,
+): Promise<readonly StoredEvents[] | undefined> {
   const { database, statements } = parts;
-  const [verdict] = await sendAppends(database, statements, transaction, [append], true);
+  const [verdict] = await sendAppends(database, statements, transaction, [append], wait);
+  if (verdict?.kind === 'busy') return undefined;
   const stored = await settle(parts, append, idempotencyKey, transaction, verdict);
   for (const { events, deduplicated } of stored) {
     // What was stored before was projected before, in the same transaction.
     if (deduplicated) continue;
-    for (const event of events) {
-      const category = categoryOf(event.streamId);
-      for (const projection of projections) {
-        if (!projection.handles(category, event.type)) continue;
-        try {
-          await causedBy(event, () => projection.apply(event, transaction));
-        } catch (cause) {
-          throw new ProjectionError(projection.name, event, cause);
-        }
-      }
-    }
+    for (const event of events) await project(projections, event, transaction);
   }
   return stored;
+}
+
+async function project(
+  projections: readonly InlineProjection[],
+  event: RecordedEvent,
+  transaction: Transaction,
+): Promise<void> {
+  const category = categoryOf(event.streamId);
+  for (const projection of projections) {
+    if (!projection.handles(category, event.type)) continue;
+    try {
+      await causedBy(event, () => projection.apply(event, transaction));
+    } catch (cause) {
+      throw new ProjectionError(projection.name, event, cause);
+    }
+  }
 }
 
 /** Turns a verdict into what was stored, or throws what it says. */
@@ -257,10 +254,6 @@ function whole(streamId: string, events: readonly RecordedEvent[]): StoredEvents
   const last = events.at(-1);
   if (last === undefined) throw new DuplicateEventError(streamId);
   return { version: last.version, position: last.position, events, deduplicated: true };
-}
-
-function isOwn(error: unknown): boolean {
-  return error instanceof SteleError;
 }
 
 function checkTransaction(transaction: Transaction): void {

@@ -18,25 +18,36 @@
  *   one by one, so that only the culprit fails.
  * - What is sent again after the connection was lost is looked up by its ids first.
  */
-import { DatabaseError, type Database } from '../db/client.ts';
+import { AsyncResource } from 'node:async_hooks';
+import { asDatabaseError, type Database } from '../db/client.ts';
 import { collide, pause, reconnect } from '../db/retry.ts';
 import { hasState, isConnectionLoss, isTransient, sqlstate } from '../db/sqlstate.ts';
-import { SteleError } from '../types/errors.ts';
+import { ProjectionError, SteleError } from '../types/errors.ts';
 import { sendAppends, type PreparedAppend, type Verdict, type Write } from './append-statement.ts';
 import type { Statements } from './statements.ts';
 
 /** Sends appends, and settles each with its own verdict, which is never `busy`. */
 export interface GroupCommit {
   submit(append: PreparedAppend): Promise<Verdict>;
+  /**
+   * For an append that has a transaction of its own, in the same order and under the same rules.
+   *
+   * @param run - sends it; `undefined` when it must not wait and found a stream locked
+   */
+  submitTransaction<T>(append: PreparedAppend, run: RunTransaction<T | undefined>): Promise<T>;
   /** Refuses new appends, and resolves when the last one in flight is settled. */
   close(): Promise<void>;
 }
+
+type RunTransaction<T> = (append: PreparedAppend, wait: boolean) => Promise<T>;
 
 interface Waiting {
   append: PreparedAppend;
   readonly resolve: (verdict: Verdict) => void;
   readonly reject: (error: unknown) => void;
-  /** Whether it must be sent without company: its group failed. */
+  /** Sends it, where it has a transaction of its own, and settles it unless it is `busy`. */
+  readonly run: RunTransaction<'busy' | 'settled'> | undefined;
+  /** Whether it must be sent without company: its group failed, or it has its own transaction. */
   alone: boolean;
   /** Whether it waits for a stream that another transaction holds. */
   patient: boolean;
@@ -61,13 +72,18 @@ export function groupCommit(database: Database, statements: Statements): GroupCo
   const streamsInFlight = new Set<string>();
   // Flights that may wait for a lock leave the lanes their connections.
   const mostWaiters = Math.max(1, database.size - lanes);
+  // However many of them wait, one more transaction has a connection.
+  const mostTransactions = Math.max(mostWaiters + 1, database.size - 1);
   let flights = 0;
+  let transactions = 0;
   let waiters = 0;
   let stalled = 0;
   let scheduled = false;
   let closing: (() => void) | undefined;
 
-  const hasFreeLane = (): boolean => flights - stalled < lanes;
+  const mayFly = ({ run, patient }: Waiting): boolean =>
+    (run === undefined ? flights - stalled < lanes : transactions < mostTransactions) &&
+    (!patient || waiters < mostWaiters);
 
   const schedule = (): void => {
     if (scheduled) return;
@@ -75,7 +91,7 @@ export function groupCommit(database: Database, statements: Statements): GroupCo
     // After the microtasks: callers that go on at the same moment share a group.
     setImmediate(() => {
       scheduled = false;
-      while (hasFreeLane()) {
+      while (queue.some(mayFly)) {
         const group = takeGroup();
         if (group.length === 0) break;
         void fly(group);
@@ -93,7 +109,7 @@ export function groupCommit(database: Database, statements: Statements): GroupCo
     /** Of appends that may have been stored before: the same one twice would fail the group. */
     const resentIds = new Set<string>();
     let room = { events: maximumEvents, characters: maximumCharacters };
-    for (const waiting of queue) {
+    for (const [index, waiting] of queue.entries()) {
       const { writes } = waiting.append;
       const size = sizeOf(writes);
       const conditional = writes.some(({ expectedVersion }) => expectedVersion !== 'any');
@@ -104,16 +120,17 @@ export function groupCommit(database: Database, statements: Statements): GroupCo
         ) || ids.some((id) => resentIds.has(id));
       const fits = room.events >= size.events && room.characters >= size.characters;
       const [leader] = group;
-      const joins =
-        leader === undefined
-          ? !waiting.patient || waiters < mostWaiters
-          : fits && mayJoin(leader, waiting);
+      const joins = leader === undefined ? mayFly(waiting) : fits && mayJoin(leader, waiting);
       if (held || !joins) {
         left.push(waiting);
         for (const { streamId } of writes) closed.add(streamId);
         continue;
       }
       group.push(waiting);
+      if (waiting.alone) {
+        left.push(...queue.slice(index + 1));
+        break;
+      }
       for (const id of ids) resentIds.add(id);
       room = {
         events: room.events - size.events,
@@ -132,8 +149,31 @@ export function groupCommit(database: Database, statements: Statements): GroupCo
     const streams = group.flatMap(({ append }) => append.writes.map(({ streamId }) => streamId));
     for (const stream of streams) streamsInFlight.add(stream);
     const wait = group[0]?.patient === true || (group.length === 1 && waiters < mostWaiters);
-    flights += 1;
     if (wait) waiters += 1;
+    try {
+      await send(group, wait);
+    } catch (error) {
+      await recover(group, error);
+    } finally {
+      if (wait) waiters -= 1;
+      for (const stream of streams) streamsInFlight.delete(stream);
+      if (queue.length > 0) schedule();
+      else if (flights + transactions === 0) closing?.();
+    }
+  };
+
+  const send = async (group: readonly Waiting[], wait: boolean): Promise<void> => {
+    const [leader] = group;
+    if (leader?.run !== undefined) {
+      transactions += 1;
+      try {
+        if ((await leader.run(leader.append, wait)) === 'busy') becomePatient([leader]);
+      } finally {
+        transactions -= 1;
+      }
+      return;
+    }
+    flights += 1;
     let isStalled = false;
     const timer = setTimeout(() => {
       isStalled = true;
@@ -143,16 +183,10 @@ export function groupCommit(database: Database, statements: Statements): GroupCo
     try {
       const appends = group.map(({ append }) => append);
       settle(group, await sendAppends(database, statements, null, appends, wait));
-    } catch (error) {
-      await recover(group, error);
     } finally {
       clearTimeout(timer);
       flights -= 1;
-      if (wait) waiters -= 1;
       if (isStalled) stalled -= 1;
-      for (const stream of streams) streamsInFlight.delete(stream);
-      if (queue.length > 0) schedule();
-      else if (flights === 0) closing?.();
     }
   };
 
@@ -164,6 +198,10 @@ export function groupCommit(database: Database, statements: Statements): GroupCo
       if (verdict.kind === 'busy') busy.push(waiting);
       else waiting.resolve(verdict);
     });
+    becomePatient(busy);
+  };
+
+  const becomePatient = (busy: readonly Waiting[]): void => {
     for (const waiting of busy) waiting.patient = true;
     queue = [...busy, ...queue];
   };
@@ -175,16 +213,15 @@ export function groupCommit(database: Database, statements: Statements): GroupCo
       queue = [...group, ...queue];
       return;
     }
-    const [leader] = group;
-    if (hasState(error, sqlstate.lockNotAvailable) && leader?.patient === false) {
-      leader.patient = true;
-      queue = [...group, ...queue];
+    if (hasState(error, sqlstate.lockNotAvailable) && group[0]?.patient === false) {
+      becomePatient(group);
       return;
     }
     const policy = lost ? reconnect : collide;
     const attempt = Math.max(...group.map((waiting) => waiting.attempt)) + 1;
-    if (attempt > policy.attempts || !(lost || isTransient(error))) {
-      for (const { reject } of group) reject(new DatabaseError('Appending', error));
+    const collided = isTransient(error instanceof ProjectionError ? error.cause : error);
+    if (attempt > policy.attempts || !(lost || collided)) {
+      for (const { reject } of group) reject(asDatabaseError('Appending', error));
       return;
     }
     await pause(policy, attempt);
@@ -196,20 +233,37 @@ export function groupCommit(database: Database, statements: Statements): GroupCo
     queue = [...group, ...queue];
   };
 
+  const enqueue = (waiting: Pick<Waiting, 'append' | 'resolve' | 'reject' | 'run'>): void => {
+    if (closing !== undefined) {
+      waiting.reject(
+        new SteleError('store-closed', 'The store is closed: it takes no more appends.'),
+      );
+      return;
+    }
+    queue.push({ ...waiting, alone: waiting.run !== undefined, patient: false, attempt: 1 });
+    schedule();
+  };
+
   return {
     submit: (append) =>
       new Promise((resolve, reject) => {
-        if (closing !== undefined) {
-          reject(new SteleError('store-closed', 'The store is closed: it takes no more appends.'));
-          return;
-        }
-        queue.push({ append, resolve, reject, alone: false, patient: false, attempt: 1 });
-        schedule();
+        enqueue({ append, resolve, reject, run: undefined });
+      }),
+    submitTransaction: <T>(append: PreparedAppend, run: RunTransaction<T | undefined>) =>
+      new Promise<T>((resolve, reject) => {
+        const settle: RunTransaction<'busy' | 'settled'> = async (append, wait) => {
+          const result = await run(append, wait);
+          if (result === undefined) return 'busy';
+          resolve(result);
+          return 'settled';
+        };
+        // The code that runs in the transaction is the caller's, and so is its asynchronous context.
+        enqueue({ append, resolve: () => undefined, reject, run: AsyncResource.bind(settle) });
       }),
     close: () =>
       new Promise((resolve) => {
         closing = resolve;
-        if (queue.length === 0 && flights === 0) resolve();
+        if (queue.length === 0 && flights + transactions === 0) resolve();
       }),
   };
 }
