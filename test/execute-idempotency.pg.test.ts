@@ -59,6 +59,14 @@ describe('a command that is sent again with the same idempotency key', () => {
     expect(results.filter((result) => result?.ok && !result.deduplicated)).toHaveLength(1);
   });
 
+  test('is another one when its name is another', async () => {
+    const store = await open();
+    await store.execute(User, 'names', 'register', input, options);
+    const change = { email: 'b@example.com' };
+    const changed = await store.execute(User, 'names', 'changeEmail', change, options);
+    expect(changed).toMatchObject({ ok: true, version: 2, deduplicated: false });
+  });
+
   test('counts once, whatever it was decided on', async () => {
     const stores = await times(3, () => open());
     const results = await times(24, async (sender) => {

@@ -4,6 +4,7 @@ import { isSteleError } from '../types/errors.ts';
 export const sqlstate = {
   serializationFailure: '40001',
   deadlockDetected: '40P01',
+  failedTransaction: '25P02',
   lockNotAvailable: '55P03',
   uniqueViolation: '23505',
   insufficientPrivilege: '42501',

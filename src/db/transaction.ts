@@ -36,13 +36,17 @@ export function inTransaction<T>(
       throw isAlive ? error : new LostConnectionError(error);
     }
     const { command } = await client.query('commit');
-    if (command !== 'COMMIT') {
-      throw new SteleError(
-        'transaction-lost',
-        'The transaction was rolled back instead of committed: a statement in it had failed, and its error was caught. ' +
-          'Let errors of SQL pass, or use a savepoint.',
-      );
-    }
+    if (command !== 'COMMIT') throw transactionLost();
     return result;
   });
+}
+
+/** What is thrown instead of pretending that something was stored. */
+export function transactionLost(cause?: unknown): SteleError {
+  return new SteleError(
+    'transaction-lost',
+    'The transaction was rolled back instead of committed: a statement in it had failed, and its error was caught. ' +
+      'Let errors of SQL pass, or use a savepoint.',
+    cause === undefined ? {} : { cause },
+  );
 }

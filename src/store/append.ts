@@ -1,5 +1,6 @@
-import type { Database } from '../db/client.ts';
-import { inTransaction } from '../db/transaction.ts';
+import { asDatabaseError, type Database } from '../db/client.ts';
+import { hasState, sqlstate } from '../db/sqlstate.ts';
+import { inTransaction, transactionLost } from '../db/transaction.ts';
 import type { AnyAggregate } from '../types/aggregate.ts';
 import {
   ConcurrencyError,
@@ -91,7 +92,10 @@ export function appender(parts: AppenderParts): Append {
   };
 }
 
-/** In the caller's transaction: what fails here leaves it as it was. */
+/**
+ * In the caller's transaction. Where a projection may fail, it is left as it was: a savepoint costs two
+ * round trips. Without one, only an error of the database's ends it, as it does after any statement.
+ */
 async function appendInside(
   parts: AppenderParts,
   transaction: Transaction,
@@ -99,7 +103,9 @@ async function appendInside(
   idempotencyKey: string | undefined,
   projections: readonly InlineProjection[],
 ): Promise<readonly StoredEvents[]> {
-  const work = async (): Promise<readonly StoredEvents[]> => {
+  const hasSavepoint = projections.length > 0;
+  try {
+    if (hasSavepoint) await transaction.query('savepoint stele_append');
     const stored = await appendAndProject(
       parts,
       transaction,
@@ -109,17 +115,14 @@ async function appendInside(
       true,
     );
     if (stored === undefined) throw new Error('Who waits for its streams finds none busy.');
-    return stored;
-  };
-  if (projections.length === 0) return work();
-  await transaction.query('savepoint stele_append');
-  try {
-    const stored = await work();
-    await transaction.query('release savepoint stele_append');
+    if (hasSavepoint) await transaction.query('release savepoint stele_append');
     return stored;
   } catch (error) {
-    await transaction.query('rollback to savepoint stele_append').catch(() => undefined);
-    throw error;
+    if (hasSavepoint) {
+      await transaction.query('rollback to savepoint stele_append').catch(() => undefined);
+    }
+    if (hasState(error, sqlstate.failedTransaction)) throw transactionLost(error);
+    throw asDatabaseError('Appending', error);
   }
 }
 
@@ -257,6 +260,12 @@ function whole(streamId: string, events: readonly RecordedEvent[]): StoredEvents
 }
 
 function checkTransaction(transaction: Transaction): void {
+  if ('totalCount' in transaction) {
+    throw new SteleError(
+      'invalid-argument',
+      'A pool is no transaction, since each statement may get another connection: connect() a client, and send BEGIN on it.',
+    );
+  }
   if (!('getTransactionStatus' in transaction)) return;
   const { getTransactionStatus } = transaction;
   if (typeof getTransactionStatus !== 'function') return;
