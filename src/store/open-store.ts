@@ -177,11 +177,12 @@ interface UntypedStore extends AsyncDisposable {
 
 /** The names that event types are stored under, in any of the aggregates. */
 function storedNames(aggregates: readonly AnyAggregate[], types: readonly string[]): string[] {
-  return types.map((type) => {
-    for (const { events } of aggregates) {
+  return types.flatMap((type) => {
+    const names = aggregates.flatMap(({ events }) => {
       const definition = Object.hasOwn(events, type) ? events[type] : undefined;
-      if (definition !== undefined) return storedNameOf(type, definition);
-    }
+      return definition === undefined ? [] : [storedNameOf(type, definition)];
+    });
+    if (names.length > 0) return names;
     throw new SteleError(
       'invalid-argument',
       `No aggregate that is read from declares an event '${type}'.`,
