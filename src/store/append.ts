@@ -241,16 +241,17 @@ async function firstResultOfKey(
   key: string,
   transaction: Transaction | null,
 ): Promise<readonly StoredEvents[]> {
-  return Promise.all(
-    append.writes.map(async ({ streamId }) => {
-      const values = [streamId, idOfKey(key, streamId, 0), key];
-      const rows =
-        transaction === null
-          ? await database.read<EventRow>(statements.eventsOfKey, values)
-          : await database.on<EventRow>(transaction, statements.eventsOfKey, values);
-      return whole(streamId, rows.map(codec));
-    }),
-  );
+  const results: StoredEvents[] = [];
+  // One after the other: a client in a transaction runs one statement at a time.
+  for (const { streamId } of append.writes) {
+    const values = [streamId, idOfKey(key, streamId, 0), key];
+    const rows =
+      transaction === null
+        ? await database.read<EventRow>(statements.eventsOfKey, values)
+        : await database.on<EventRow>(transaction, statements.eventsOfKey, values);
+    results.push(whole(streamId, rows.map(codec)));
+  }
+  return results;
 }
 
 function whole(streamId: string, events: readonly RecordedEvent[]): StoredEvents {
