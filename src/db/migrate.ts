@@ -27,7 +27,7 @@ const folder = new URL('../../sql/migrations/', import.meta.url);
 const defaultSchema = 'stele';
 
 /** Every step, in order, for a schema. */
-export async function migrations(schema: string = defaultSchema): Promise<readonly Migration[]> {
+async function migrations(schema: string = defaultSchema): Promise<readonly Migration[]> {
   const files = (await readdir(folder)).filter((file) => file.endsWith('.sql')).toSorted();
   return Promise.all(
     files.map(async (file) => ({
@@ -73,7 +73,7 @@ export async function migrate(
 }
 
 /** {@link migrate} on a pool that is open already. */
-export async function applyMigrations(
+async function applyMigrations(
   database: Database,
   schema: string,
 ): Promise<MigrationReport> {

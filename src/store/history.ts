@@ -74,7 +74,7 @@ export async function blameOf(
 }
 
 /** What differs between two states. A class instance counts as one value. */
-export function changesBetween(before: unknown, after: unknown): readonly Change[] {
+function changesBetween(before: unknown, after: unknown): readonly Change[] {
   // Wrapped, since a state may be a bare value and microdiff compares objects.
   return diff({ state: before }, { state: after }, { cyclesFix: false }).map(
     (difference): Change => {
