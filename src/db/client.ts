@@ -84,9 +84,19 @@ export function openDatabase(options: DatabaseOptions): Database {
   // listener the event would end the process.
   pool.on('error', ignore);
   let closed = false;
-  const requireOpen = (): void => {
+  let inUse = 0;
+  let onIdle: (() => void) | undefined;
+  // A pool that ends forgets those who wait for a connection, so it must not end before they are done.
+  const whileOpen = async <T>(task: () => Promise<T>): Promise<T> => {
     if (closed)
       throw new SteleError('store-closed', 'The store is closed, and so is its connection.');
+    inUse += 1;
+    try {
+      return await task();
+    } finally {
+      inUse -= 1;
+      if (inUse === 0) onIdle?.();
+    }
   };
 
   const on = async <Row extends unknown[]>(
@@ -102,36 +112,37 @@ export function openDatabase(options: DatabaseOptions): Database {
   return {
     size: pool.options.max,
     on,
-    query: async (statement, values) => {
-      requireOpen();
-      return on(pool, statement, values);
-    },
+    query: (statement, values) => whileOpen(() => on(pool, statement, values)),
     read: async <Row extends unknown[]>(
       statement: Statement,
       values: unknown[],
     ): Promise<Row[]> => {
       try {
-        return await retry(reconnect, isConnectionLoss, async () => {
-          requireOpen();
-          return on<Row>(pool, statement, values);
-        });
+        return await retry(reconnect, isConnectionLoss, () =>
+          whileOpen(() => on<Row>(pool, statement, values)),
+        );
       } catch (error) {
         throw asDatabaseError('Reading', error);
       }
     },
-    withClient: async (task) => {
-      requireOpen();
-      const client = await lend(pool);
-      try {
-        return await task(client);
-      } finally {
-        client.off('error', ignore);
-        // Whatever happened, nobody else may get a connection that is still in a transaction.
-        client.release(client.getTransactionStatus() !== 'I');
-      }
-    },
+    withClient: (task) =>
+      whileOpen(async () => {
+        const client = await lend(pool);
+        try {
+          return await task(client);
+        } finally {
+          client.off('error', ignore);
+          // Whatever happened, nobody else may get a connection that is still in a transaction.
+          client.release(client.getTransactionStatus() !== 'I');
+        }
+      }),
     close: async () => {
       closed = true;
+      if (inUse > 0) {
+        await new Promise<void>((resolve) => {
+          onIdle = resolve;
+        });
+      }
       // A pool of ours may lose idle connections until it has ended.
       if (options.pool === undefined) await pool.end();
       else pool.off('error', ignore);

@@ -4,6 +4,7 @@ import { SteleError } from '../types/errors.ts';
 import { asDatabaseError, openDatabase, type Database, type DatabaseOptions } from './client.ts';
 import { quoteIdentifier } from './identifier.ts';
 import { hasState, sqlstate } from './sqlstate.ts';
+import { columnTypes } from './statement.ts';
 import { inTransaction } from './transaction.ts';
 
 /** One step of the schema's history. Never changed once it is released. */
@@ -73,10 +74,7 @@ export async function migrate(
 }
 
 /** {@link migrate} on a pool that is open already. */
-async function applyMigrations(
-  database: Database,
-  schema: string,
-): Promise<MigrationReport> {
+async function applyMigrations(database: Database, schema: string): Promise<MigrationReport> {
   const steps = await migrations(schema);
   const work = inTransaction(database, async (client) => {
     // Whoever has waited for the lock must see what the one before has done, whatever isolation the
@@ -148,9 +146,10 @@ async function currentVersion(client: pg.ClientBase, schema: string): Promise<nu
     [schema],
   );
   if (found.rowCount === 0) return 0;
-  const newest = await client.query<{ number: number | null }>(
-    `select max(number) as number from ${table}`,
-  );
+  const newest = await client.query<{ number: number | null }>({
+    text: `select max(number) as number from ${table}`,
+    types: columnTypes,
+  });
   return newest.rows[0]?.number ?? 0;
 }
 

@@ -16,7 +16,7 @@ const ambient = new AsyncLocalStorage<Metadata>();
  * ```
  */
 export function withMetadata<T>(metadata: Metadata, task: () => T): T {
-  return ambient.run({ ...ambient.getStore(), ...metadata }, task);
+  return ambient.run({ ...ambient.getStore(), ...given(metadata) }, task);
 }
 
 /**
@@ -28,7 +28,14 @@ export function causedBy<T>(event: RecordedEvent, task: () => T): T {
   return withMetadata({ causationId: id, correlationId: metadata.correlationId ?? id }, task);
 }
 
-/** What {@link withMetadata} has put around the call. */
-export function ambientMetadata(): Metadata | undefined {
-  return ambient.getStore();
+/** What {@link withMetadata} has put around the call, and what is given to the call itself. */
+export function metadataAround(metadata: Metadata | undefined): Record<string, unknown> {
+  return { ...ambient.getStore(), ...given(metadata) };
+}
+
+/** A key that is `undefined` is not given: it does not take away what is around. */
+function given(metadata: Metadata | undefined): Metadata {
+  return Object.fromEntries(
+    Object.entries(metadata ?? {}).filter(([, value]) => value !== undefined),
+  );
 }

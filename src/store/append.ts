@@ -115,14 +115,22 @@ async function appendInside(
       true,
     );
     if (stored === undefined) throw new Error('Who waits for its streams finds none busy.');
-    if (hasSavepoint) await transaction.query('release savepoint stele_append');
+    if (hasSavepoint) await releaseSavepoint(transaction);
     return stored;
   } catch (error) {
     if (hasSavepoint) {
       await transaction.query('rollback to savepoint stele_append').catch(() => undefined);
     }
-    if (hasState(error, sqlstate.failedTransaction)) throw transactionLost(error);
+    if (hasState(error, sqlstate.failedTransaction)) throw failedBefore(error);
     throw asDatabaseError('Appending', error);
+  }
+}
+
+async function releaseSavepoint(transaction: Transaction): Promise<void> {
+  try {
+    await transaction.query('release savepoint stele_append');
+  } catch (error) {
+    throw hasState(error, sqlstate.failedTransaction) ? transactionLost(error) : error;
   }
 }
 
@@ -272,10 +280,17 @@ function checkTransaction(transaction: Transaction): void {
   if (typeof getTransactionStatus !== 'function') return;
   const status: unknown = getTransactionStatus.call(transaction);
   if (status === 'T') return;
+  if (status === 'E') throw failedBefore();
   throw new SteleError(
     'invalid-argument',
-    status === 'E'
-      ? 'The given transaction has failed already, and can only be rolled back.'
-      : 'The given client is not in a transaction: send BEGIN on it first, or append without `transaction`.',
+    'The given client is not in a transaction: send BEGIN on it first, or append without `transaction`.',
+  );
+}
+
+function failedBefore(cause?: unknown): SteleError {
+  return new SteleError(
+    'invalid-argument',
+    'The given transaction has failed already, and can only be rolled back.',
+    cause === undefined ? {} : { cause },
   );
 }

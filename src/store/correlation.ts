@@ -26,10 +26,10 @@ export async function causationTree(
   const nodes = new Map<string, { event: RecordedEvent; caused: CausationNode[] }>();
   for (const event of [...events.values()].toSorted((a, b) => a.position - b.position)) {
     const node = { event, caused: [] };
-    nodes.set(event.id, node);
     // A cause always has a lower position than what it caused, so its node is there already.
     const cause = nodes.get(event.metadata.causationId ?? '');
     (cause?.caused ?? roots).push(node);
+    nodes.set(event.id, node);
   }
   return roots;
 }

@@ -22,7 +22,7 @@ import { AsyncResource } from 'node:async_hooks';
 import { asDatabaseError, type Database } from '../db/client.ts';
 import { collide, pause, reconnect } from '../db/retry.ts';
 import { hasState, isConnectionLoss, isTransient, sqlstate } from '../db/sqlstate.ts';
-import { ProjectionError, SteleError } from '../types/errors.ts';
+import { ProjectionError } from '../types/errors.ts';
 import { sendAppends, type PreparedAppend, type Verdict, type Write } from './append-statement.ts';
 import type { Statements } from './statements.ts';
 
@@ -35,8 +35,6 @@ export interface GroupCommit {
    * @param run - sends it; `undefined` when it must not wait and found a stream locked
    */
   submitTransaction<T>(append: PreparedAppend, run: RunTransaction<T | undefined>): Promise<T>;
-  /** Refuses new appends, and resolves when the last one in flight is settled. */
-  close(): Promise<void>;
 }
 
 type RunTransaction<T> = (append: PreparedAppend, wait: boolean) => Promise<T>;
@@ -79,7 +77,6 @@ export function groupCommit(database: Database, statements: Statements): GroupCo
   let waiters = 0;
   let stalled = 0;
   let scheduled = false;
-  let closing: (() => void) | undefined;
 
   const mayFly = ({ run, patient }: Waiting): boolean =>
     (run === undefined ? flights - stalled < lanes : transactions < mostTransactions) &&
@@ -158,7 +155,6 @@ export function groupCommit(database: Database, statements: Statements): GroupCo
       if (wait) waiters -= 1;
       for (const stream of streams) streamsInFlight.delete(stream);
       if (queue.length > 0) schedule();
-      else if (flights + transactions === 0) closing?.();
     }
   };
 
@@ -234,12 +230,6 @@ export function groupCommit(database: Database, statements: Statements): GroupCo
   };
 
   const enqueue = (waiting: Pick<Waiting, 'append' | 'resolve' | 'reject' | 'run'>): void => {
-    if (closing !== undefined) {
-      waiting.reject(
-        new SteleError('store-closed', 'The store is closed: it takes no more appends.'),
-      );
-      return;
-    }
     queue.push({ ...waiting, alone: waiting.run !== undefined, patient: false, attempt: 1 });
     schedule();
   };
@@ -259,11 +249,6 @@ export function groupCommit(database: Database, statements: Statements): GroupCo
         };
         // The code that runs in the transaction is the caller's, and so is its asynchronous context.
         enqueue({ append, resolve: () => undefined, reject, run: AsyncResource.bind(settle) });
-      }),
-    close: () =>
-      new Promise((resolve) => {
-        closing = resolve;
-        if (queue.length === 0 && flights + transactions === 0) resolve();
       }),
   };
 }

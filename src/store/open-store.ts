@@ -1,3 +1,4 @@
+import { validate as isUuid } from 'uuid';
 import { openDatabase } from '../db/client.ts';
 import { ensureMigrated } from '../db/migrate.ts';
 import type { AnyAggregate, CommandOf } from '../types/aggregate.ts';
@@ -10,6 +11,7 @@ import { causationTree } from './correlation.ts';
 import { executeCommands, type ExecuteSettings } from './execute.ts';
 import { groupCommit } from './group-commit.ts';
 import { blameOf, historyOf } from './history.ts';
+import { inFlight } from './in-flight.ts';
 import { loadState, type LoadMoment } from './load.ts';
 import { flatten, storePages, streamPages } from './read.ts';
 import { rowCodec, storedNameOf, type EventRow } from './row-codec.ts';
@@ -82,36 +84,42 @@ export async function openStore<const Aggregates extends readonly AnyAggregate[]
   const append = appender({ ...reader, groups, inline, aggregateOf });
   const executor = { ...reader, cache, append, turns: turns() };
 
+  const operations = inFlight();
   let closed: Promise<void> | undefined;
-  const close = (): Promise<void> => (closed ??= groups.close().then(() => database.close()));
+  const close = (): Promise<void> => (closed ??= operations.close().then(() => database.close()));
+  const { run } = operations;
 
   // Rows and untyped values become an aggregate's own types here and nowhere else: the codec decodes
   // by the aggregate that owns the category, and streamIdOf makes sure that it is the one given.
   const untyped: UntypedStore = {
-    append: async ({ streamId }, events, settings = {}) => {
-      const { expectedVersion = 'any', metadata } = settings;
-      const drafts = [{ streamId, events, expectedVersion, metadata }];
-      const [stored] = await append(drafts, settings);
-      return stored;
-    },
+    append: ({ streamId }, events, settings = {}) =>
+      run(async () => {
+        const { expectedVersion = 'any', metadata } = settings;
+        const drafts = [{ streamId, events, expectedVersion, metadata }];
+        const [stored] = await append(drafts, settings);
+        return stored;
+      }),
     appendAll: (appends, settings = {}) =>
-      append(
-        appends.map(({ stream, events, expectedVersion = 'any', metadata }) => ({
+      run(async () => {
+        const drafts = appends.map(({ stream, events, expectedVersion = 'any', metadata }) => ({
           streamId: stream.streamId,
           events,
           expectedVersion,
           metadata,
-        })),
-        settings,
+        }));
+        return append(drafts, settings);
+      }),
+    load: (aggregate, id, moment = {}) =>
+      run(async () => loadState(executor, aggregate, streamIdOf(aggregate, id), moment)),
+    execute: (aggregate, id, name, input, settings = {}) =>
+      run(async () => {
+        const commands = [{ category: aggregate.category, name, input }];
+        return executeCommands(executor, aggregate, streamIdOf(aggregate, id), commands, settings);
+      }),
+    executeAll: (aggregate, id, commands, settings = {}) =>
+      run(async () =>
+        executeCommands(executor, aggregate, streamIdOf(aggregate, id), commands, settings),
       ),
-    load: async (aggregate, id, moment = {}) =>
-      loadState(executor, aggregate, streamIdOf(aggregate, id), moment),
-    execute: async (aggregate, id, name, input, settings = {}) => {
-      const commands = [{ category: aggregate.category, name, input }];
-      return executeCommands(executor, aggregate, streamIdOf(aggregate, id), commands, settings);
-    },
-    executeAll: async (aggregate, id, commands, settings = {}) =>
-      executeCommands(executor, aggregate, streamIdOf(aggregate, id), commands, settings),
     readStream: (aggregate, id, range = {}) =>
       flatten(streamPages(reader, streamIdOf(aggregate, id), range)),
     read: ({ aggregates: only, types, after = 0, limit = Number.MAX_SAFE_INTEGER, signal } = {}) =>
@@ -123,15 +131,18 @@ export async function openStore<const Aggregates extends readonly AnyAggregate[]
           categories: only?.map(({ category }) => aggregateOf(category).category) ?? null,
           types: types === undefined ? null : storedNames(only ?? aggregates, types),
         }),
+        signal,
       ),
-    event: async (id) => {
-      const [row] = await database.read<EventRow>(statements.eventById, [id]);
-      return row === undefined ? undefined : codec(row);
-    },
-    correlation: (correlationId) => causationTree(reader, correlationId),
+    event: (id) =>
+      run(async () => {
+        if (!isUuid(id)) return undefined;
+        const [row] = await database.read<EventRow>(statements.eventById, [id]);
+        return row === undefined ? undefined : codec(row);
+      }),
+    correlation: (correlationId) => run(() => causationTree(reader, correlationId)),
     history: (aggregate, id, upTo) => historyOf(reader, aggregate, streamIdOf(aggregate, id), upTo),
-    blame: async (aggregate, id, upTo) =>
-      blameOf(reader, aggregate, streamIdOf(aggregate, id), upTo),
+    blame: (aggregate, id, upTo) =>
+      run(async () => blameOf(reader, aggregate, streamIdOf(aggregate, id), upTo)),
     close,
     [Symbol.asyncDispose]: close,
   };
@@ -175,7 +186,7 @@ interface UntypedStore extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-/** The names that event types are stored under, in any of the aggregates. */
+/** The names that event types are stored under: each aggregate that declares one has its own. */
 function storedNames(aggregates: readonly AnyAggregate[], types: readonly string[]): string[] {
   return types.flatMap((type) => {
     const names = aggregates.flatMap(({ events }) => {

@@ -7,7 +7,7 @@ import type { NewEvent } from '../types/recorded-event.ts';
 import { validateNow } from '../types/schema.ts';
 import { encodeJson } from '../types/storable.ts';
 import { categoryOf } from '../types/stream.ts';
-import { ambientMetadata } from './ambient.ts';
+import { metadataAround } from './ambient.ts';
 import type { EncodedEvent, PreparedAppend, Write } from './append-statement.ts';
 import { storedNameOf } from './row-codec.ts';
 
@@ -184,10 +184,7 @@ async function checkMetadata(
   given: Metadata | undefined,
   streamId: string,
 ): Promise<object> {
-  const metadata: Record<string, unknown> = { ...ambientMetadata(), ...given };
-  for (const [key, value] of Object.entries(metadata)) {
-    if (value === undefined) delete metadata[key];
-  }
+  const metadata = metadataAround(given);
   for (const reserved of ['timestamp', 'idempotencyKey']) {
     if (reserved in metadata) {
       throw new SteleError(

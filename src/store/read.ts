@@ -1,4 +1,5 @@
 import type { Database, Queryable } from '../db/client.ts';
+import { SteleError } from '../types/errors.ts';
 import type { RecordedEvent } from '../types/recorded-event.ts';
 import type { EventRow, RowCodec } from './row-codec.ts';
 import type { Statements } from './statements.ts';
@@ -50,6 +51,10 @@ export function streamPages(
   range: StreamRange,
 ): AsyncGenerator<RecordedEvent[]> {
   const { from = 1, to = noEnd, until, backwards = false, limit = noEnd, transaction } = range;
+  requireWholeNumbers({ from, to, limit });
+  if (until !== undefined && Number.isNaN(until.getTime())) {
+    throw new SteleError('invalid-argument', 'A moment to read until is a valid Date.');
+  }
   const statement = backwards ? statements.streamBackwards : statements.streamForwards;
   const time = until === undefined ? 'infinity' : until.toISOString();
   return pages(codec, limit, (last, size) => {
@@ -67,12 +72,12 @@ export async function* storePages(
   { database, statements, codec }: ReaderParts,
   { after, categories, types, limit, signal }: StoreRange,
 ): AsyncGenerator<RecordedEvent[]> {
+  requireWholeNumbers({ after, limit });
   const safe = await safePosition(database, statements, { signal });
   const [only] = categories ?? [];
   const single = categories?.length === 1 && only !== undefined;
   const statement = single ? statements.category : statements.store;
   yield* pages(codec, limit, (last, size) => {
-    signal?.throwIfAborted();
     const values = [last?.position ?? after, safe, size, single ? only : categories, types];
     return database.read<EventRow>(statement, values);
   });
@@ -88,20 +93,50 @@ async function* pages(
   let next: Promise<EventRow[]> | undefined =
     left > 0 ? fetch(undefined, Math.min(left, pageSize)) : undefined;
   while (next !== undefined) {
-    const rows = await next;
-    const events = rows.map(codec);
+    const { events, failure } = decoded(await next, codec);
     left -= events.length;
     const more = events.length === pageSize && left > 0;
     next = more ? fetch(events.at(-1), Math.min(left, pageSize)) : undefined;
     // A consumer may stop here, and then nobody awaits the page that is on its way.
     next?.catch(() => undefined);
     if (events.length > 0) yield events;
+    if (failure !== undefined) throw failure.error;
+  }
+}
+
+/** The events up to the first that cannot be decoded: those before it are given out all the same. */
+function decoded(
+  rows: readonly EventRow[],
+  codec: RowCodec,
+): { events: RecordedEvent[]; failure?: { error: unknown } } {
+  const events: RecordedEvent[] = [];
+  try {
+    for (const row of rows) events.push(codec(row));
+  } catch (error) {
+    return { events, failure: { error } };
+  }
+  return { events };
+}
+
+function requireWholeNumbers(numbers: Record<string, number>): void {
+  for (const [name, value] of Object.entries(numbers)) {
+    if (Number.isSafeInteger(value) && value >= 0) continue;
+    throw new SteleError(
+      'invalid-argument',
+      `To read, '${name}' is a whole number from 0, but got ${value}.`,
+    );
   }
 }
 
 /** One event after another, of pages. */
 export async function* flatten(
   source: AsyncGenerator<RecordedEvent[]>,
+  signal?: AbortSignal,
 ): AsyncGenerator<RecordedEvent> {
-  for await (const page of source) yield* page;
+  for await (const page of source) {
+    for (const event of page) {
+      signal?.throwIfAborted();
+      yield event;
+    }
+  }
 }

@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import pg from 'pg';
 import { openStore, type Store, type StoreOptions } from 'stele';
 import { afterEach } from 'vitest';
@@ -71,7 +72,7 @@ export async function untilWaiting(database: TestDatabase, sessions = 1): Promis
 export async function rejectionOf(task: Promise<unknown>): Promise<unknown> {
   return task.then(
     (value) => {
-      throw new Error(`It should have failed, but gave ${JSON.stringify(value)}.`);
+      throw new Error(`It should have failed, but gave ${inspect(value).slice(0, 200)}.`);
     },
     (error: unknown) => error,
   );
