@@ -161,16 +161,15 @@ begin
   into outcomes, versions, recorded_at, times, bases
   from placed;
 
-  -- A head that was made has its version already, unless one of its writes was not accepted. A head
-  -- that somebody else has locked is not touched.
+  -- A head that was made has its version already, unless one of its writes was not accepted. Only heads
+  -- that were made or locked here are touched: one that was found missing may have come since.
   update "stele".streams s set version = n.version, recorded_at = n.time
   from (
     select w.stream, max(w.version) as version, max(w.time) as time
-    from unnest(write_stream, versions, times, outcomes) w (stream, version, time, outcome)
-    where w.outcome <> 'busy'
+    from unnest(write_stream, versions, times) w (stream, version, time)
     group by w.stream
   ) n
-  where s.stream_id = n.stream and s.stream_id = any (write_stream) and s.version <> n.version;
+  where s.stream_id = n.stream and s.stream_id = any (made || locked) and s.version <> n.version;
 
   -- The insert holds its lock on the table before it takes the first position: readers rely on it.
   with stored as (
