@@ -1,4 +1,4 @@
-import diff from 'microdiff';
+import { isDeepStrictEqual } from 'node:util';
 import type { AnyAggregate } from '../types/aggregate.ts';
 import type { RecordedEvent } from '../types/recorded-event.ts';
 import { streamPages, type ReaderParts, type StreamRange } from './read.ts';
@@ -60,7 +60,14 @@ export async function blameOf(
   const lastChange = new Map<string, RecordedEvent>();
   let state = initial(aggregate).state;
   for await (const { event, after, changes } of historyOf(parts, aggregate, streamId, range)) {
-    for (const { path } of changes) lastChange.set(JSON.stringify(path), event);
+    for (const { kind, path } of changes) {
+      lastChange.set(JSON.stringify(path), event);
+      // What has lost its last part is a value of its own from now on: an empty one.
+      const around = path.slice(0, -1);
+      if (kind === 'removed' && isEmpty(valueAt(after, around))) {
+        lastChange.set(JSON.stringify(around), event);
+      }
+    }
     state = after;
   }
   return leavesOf(state, []).map(({ path, value }) => {
@@ -73,32 +80,66 @@ export async function blameOf(
   });
 }
 
-/** What differs between two states. A class instance counts as one value. */
-function changesBetween(before: unknown, after: unknown): readonly Change[] {
-  // Wrapped, since a state may be a bare value and microdiff compares objects.
-  return diff({ state: before }, { state: after }, { cyclesFix: false }).map(
-    (difference): Change => {
-      const path = difference.path.slice(1);
-      if (difference.type === 'CREATE') {
-        return { kind: 'added', path, before: undefined, after: difference.value };
-      }
-      if (difference.type === 'REMOVE') {
-        return { kind: 'removed', path, before: difference.oldValue, after: undefined };
-      }
-      return { kind: 'changed', path, before: difference.oldValue, after: difference.value };
-    },
-  );
+/**
+ * What differs between two states. Plain objects and arrays are looked into; anything else, such as a
+ * Date, a Map or a class instance, counts as one value.
+ */
+export function changesBetween(before: unknown, after: unknown): readonly Change[] {
+  const changes: Change[] = [];
+  collectChanges(before, after, [], changes);
+  return changes;
 }
 
-function leavesOf(
-  value: unknown,
-  path: readonly (string | number)[],
-): { path: readonly (string | number)[]; value: unknown }[] {
-  const isArray = Array.isArray(value);
-  const prototype: unknown =
-    typeof value === 'object' && value !== null ? Object.getPrototypeOf(value) : undefined;
-  if (!isArray && prototype !== Object.prototype && prototype !== null) return [{ path, value }];
-  const entries = Object.entries(value as object);
-  if (entries.length === 0) return [{ path, value }];
-  return entries.flatMap(([key, item]) => leavesOf(item, [...path, isArray ? Number(key) : key]));
+type Path = readonly (string | number)[];
+
+function collectChanges(before: unknown, after: unknown, path: Path, changes: Change[]): void {
+  // States share what did not change, so most of two states is never looked at.
+  if (Object.is(before, after)) return;
+  if (
+    !isContainer(before) ||
+    !isContainer(after) ||
+    Array.isArray(before) !== Array.isArray(after)
+  ) {
+    if (!isDeepStrictEqual(before, after)) changes.push({ kind: 'changed', path, before, after });
+    return;
+  }
+  for (const [key, value] of Object.entries(before)) {
+    const place = [...path, keyIn(before, key)];
+    if (Object.hasOwn(after, key)) collectChanges(value, after[key], place, changes);
+    else changes.push({ kind: 'removed', path: place, before: value, after: undefined });
+  }
+  for (const [key, value] of Object.entries(after)) {
+    if (Object.hasOwn(before, key)) continue;
+    const place = [...path, keyIn(after, key)];
+    changes.push({ kind: 'added', path: place, before: undefined, after: value });
+  }
+}
+
+type Container = Readonly<Record<string, unknown>>;
+
+function isContainer(value: unknown): value is Container {
+  if (typeof value !== 'object' || value === null) return false;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return Array.isArray(value) || prototype === Object.prototype || prototype === null;
+}
+
+function isEmpty(value: unknown): boolean {
+  return isContainer(value) && Object.keys(value).length === 0;
+}
+
+function keyIn(container: Container, key: string): string | number {
+  return Array.isArray(container) ? Number(key) : key;
+}
+
+function leavesOf(value: unknown, path: Path): { path: Path; value: unknown }[] {
+  const entries = isContainer(value) ? Object.entries(value) : [];
+  if (!isContainer(value) || entries.length === 0) return [{ path, value }];
+  return entries.flatMap(([key, item]) => leavesOf(item, [...path, keyIn(value, key)]));
+}
+
+function valueAt(state: unknown, path: Path): unknown {
+  return path.reduce<unknown>(
+    (value, key) => (isContainer(value) ? value[String(key)] : undefined),
+    state,
+  );
 }

@@ -56,7 +56,7 @@ export function streamPages(
     throw new SteleError('invalid-argument', 'A moment to read until is a valid Date.');
   }
   const statement = backwards ? statements.streamBackwards : statements.streamForwards;
-  const time = until === undefined ? 'infinity' : until.toISOString();
+  const time = timeOf(until);
   return pages(codec, limit, (last, size) => {
     const after = backwards || last === undefined ? from - 1 : last.version;
     const upTo = backwards && last !== undefined ? last.version - 1 : to;
@@ -65,6 +65,12 @@ export function streamPages(
       ? database.read<EventRow>(statement, values)
       : database.on<EventRow>(transaction, statement, values);
   });
+}
+
+/** A moment for Postgres, which does not read the signed years that ISO 8601 has for the far ones. */
+function timeOf(moment: Date | undefined): string {
+  if (moment === undefined || moment.getUTCFullYear() > 9999) return 'infinity';
+  return moment.getUTCFullYear() < 1 ? '-infinity' : moment.toISOString();
 }
 
 /** The events of the store in position order, page by page, up to a position that is safe to read. */
