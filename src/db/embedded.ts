@@ -212,7 +212,7 @@ async function startServer(options: {
   const ready = new Promise<void>((done) => {
     createInterface({ input: log }).on('line', (line) => {
       if (lines.push(line) > 20) lines.shift();
-      if (line.includes('database system is ready to accept connections')) done();
+      if (/database system is ready to accept (read-only )?connections/.test(line)) done();
     });
   });
   const failed = unguarded.then(() => {
