@@ -43,151 +43,145 @@ CREATE INDEX events_correlation ON stele.events USING btree (((metadata ->> 'cor
 
 CREATE INDEX events_position ON stele.events USING btree ("position");
 
-CREATE OR REPLACE FUNCTION stele.append(wait boolean, write_append integer[], write_stream text[], write_category text[], write_expected bigint[], write_resent boolean[], write_metadata jsonb[], write_events integer[], event_write integer[], event_id uuid[], event_type text[], event_schema_version integer[], event_data jsonb[], OUT outcomes text[], OUT versions bigint[], OUT recorded_at bigint[], OUT positions bigint[])
+CREATE OR REPLACE FUNCTION stele.append(wait boolean, resent boolean, head_append integer[], head_stream text[], head_category text[], head_expected bigint[], head_events integer[], event_head integer[], event_place integer[], event_id uuid[], event_type text[], event_schema_version integer[], event_data jsonb[], event_metadata jsonb[], OUT outcomes text[], OUT versions bigint[], OUT recorded_at bigint[], OUT positions bigint[])
  RETURNS record
  LANGUAGE plpgsql
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
+ SET enable_nestloop TO 'off'
 AS $function$
 #variable_conflict use_column
 declare
-  made text[];
-  sought text[];
-  busy text[];
-  locked text[];
-  locked_version bigint[];
-  locked_at timestamptz[];
-  present integer[];
+  -- A stream that comes while others are waited for stays as it was found: missing.
+  sought text[] := head_stream;
   bases bigint[];
   times timestamptz[];
-  patience text := current_setting('lock_timeout');
+  found integer;
+  fitting boolean;
+  missing text[];
+  made text[];
+  present integer[];
+  busy text[];
   -- Milliseconds, so that a JavaScript Date holds it exactly.
   clock timestamptz := date_trunc('milliseconds', clock_timestamp());
+  patience text := current_setting('lock_timeout');
 begin
-  -- A head that another transaction has made and not committed cannot be seen, let alone skipped.
-  -- Whoever must not wait gives up on the whole group then (SQLSTATE 55P03), and sorts it out.
-  if not wait then
-    perform set_config('lock_timeout', '50ms', true);
-  end if;
-
-  -- First the heads that do not exist are made, in order, as if all their writes were accepted; then
-  -- the others are locked, in order. Whoever waits in the first step holds only heads that nobody
-  -- else can see yet; whoever waits in the second waits for a head that comes after all it has
-  -- locked. So no cycle can form. Heads that can be seen are left out of the first step: to find its
-  -- conflict with one, an insert would wait for whoever is changing it.
-  with head as (
-    insert into "stele".streams (stream_id, category, version, recorded_at)
-    select w.stream, min(w.category), sum(w.events), clock
-    from unnest(write_stream, write_category, write_expected, write_events)
-      w (stream, category, expected, events)
-    left join (
-      select s.stream_id from "stele".streams s where s.stream_id = any (write_stream)
-    ) known on known.stream_id = w.stream
-    where known.stream_id is null
-    group by w.stream
-    having min(w.expected) in (0, -1)
-    order by w.stream
-    on conflict do nothing
-    returning stream_id
-  )
-  select array_agg(stream_id) into made from head;
-  if not wait then
-    perform set_config('lock_timeout', patience, true);
-  end if;
-  select array_agg(stream) into sought
-  from (select unnest(write_stream) as stream except select unnest(made)) s;
-
+  -- Whoever waits makes the heads that do not exist, in order, and then locks the others, in order. In
+  -- the first step it holds only heads that nobody else can see yet; in the second it waits for a head
+  -- that comes after all it has locked. So no cycle can form among those who wait.
   if wait then
-    select array_agg(h.stream_id), array_agg(h.version), array_agg(h.recorded_at)
-    into locked, locked_version, locked_at
-    from (
-      select s.stream_id, s.version, s.recorded_at from "stele".streams s
-      where s.stream_id = any (sought) order by s.stream_id for update
-    ) h;
-  else
-    select array_agg(h.stream_id), array_agg(h.version), array_agg(h.recorded_at)
-    into locked, locked_version, locked_at
-    from (
-      select s.stream_id, s.version, s.recorded_at from "stele".streams s
-      where s.stream_id = any (sought) order by s.stream_id for update skip locked
-    ) h;
-    if cardinality(locked) is distinct from cardinality(sought) then
-      select array_agg(s.stream_id) into busy from "stele".streams s
-      where s.stream_id = any (sought) and s.stream_id <> all (coalesce(locked, '{}'));
-    end if;
-  end if;
-
-  -- Looked for under the lock and before any condition is judged, since an append that is sent
-  -- again finds its stream moved on by itself.
-  if true = any (write_resent) then
-    select array_agg(n.write) into present
-    from unnest(event_write, event_id) n (write, id)
-    join unnest(write_stream, write_resent) with ordinality w (stream, resent, write)
-      on w.write = n.write and w.resent
-    join "stele".events e on e.id = n.id and e.stream_id = w.stream
-    where e.id = any (event_id);
+    insert into "stele".streams (stream_id, category, version, recorded_at)
+    select h.stream, h.category, 0, clock
+    from unnest(head_stream, head_category, head_expected) h (stream, category, expected)
+    where h.expected in (0, -1) and not exists (
+      select from "stele".streams s where s.stream_id = h.stream and s.stream_id = any (head_stream)
+    )
+    order by h.stream
+    on conflict do nothing;
+    select array_agg(s.stream_id) into sought from (
+      select s.stream_id from "stele".streams s
+      where s.stream_id = any (head_stream) order by s.stream_id for update
+    ) s;
   end if;
 
   -- Within a stream, time never goes back, whatever the clock does: the state at a time is then the
   -- state at a version.
-  with write as (
-    select w.append, w.stream, w.events, w.write,
-      coalesce(h.version, 0) as head,
-      greatest(h.recorded_at, clock) as time,
-      case
-        when w.write = any (present) then 'present'
-        when h.stream is null and w.stream = any (busy) then 'busy'
-        when w.expected = -1 or w.expected = coalesce(h.version, 0)
-          or (w.expected = -2 and h.version > 0) then 'appended'
-        else 'conflict'
-      end as outcome
-    from unnest(write_append, write_stream, write_expected, write_events) with ordinality
-      w (append, stream, expected, events, write)
-    left join unnest(locked, locked_version, locked_at) h (stream, version, recorded_at)
-      on h.stream = w.stream
-  ), judged as (
-    select *, bool_and(outcome = 'appended') over (partition by append) as accepted from write
-  ), placed as (
-    select *, head + coalesce(sum(case when accepted then events end)
-      over (partition by stream order by write), 0)::bigint as last
-    from judged
+  with locked as materialized (
+    select s.stream_id, s.version, s.recorded_at from "stele".streams s
+    where s.stream_id = any (sought) order by s.stream_id for update skip locked
   )
-  select
-    array_agg(case when outcome = 'appended' and not accepted then 'withheld' else outcome end order by write),
-    array_agg(last order by write),
-    array_agg((extract(epoch from time) * 1000)::bigint order by write),
-    array_agg(time order by write),
-    array_agg(case when accepted then last - events end order by write)
-  into outcomes, versions, recorded_at, times, bases
-  from placed;
-
-  -- A head that was made has its version already, unless one of its writes was not accepted. Only heads
-  -- that were made or locked here are touched: one that was found missing may have come since.
-  update "stele".streams s set version = n.version, recorded_at = n.time
+  select array_agg(h.version), array_agg(coalesce(h.version, 0)), array_agg(h.time),
+    array_agg((date_part('epoch', h.time) * 1000)::bigint),
+    count(h.version), array_agg(h.stream) filter (where h.version is null),
+    bool_and(h.version is null or h.expected in (-1, h.version) or (h.expected = -2 and h.version > 0))
+  into bases, versions, times, recorded_at, found, missing, fitting
   from (
-    select w.stream, max(w.version) as version, max(w.time) as time
-    from unnest(write_stream, versions, times) w (stream, version, time)
-    group by w.stream
-  ) n
-  where s.stream_id = n.stream and s.stream_id = any (made || locked) and s.version <> n.version;
+    select h.stream, h.expected, l.version, greatest(l.recorded_at, clock) as time
+    from unnest(head_stream, head_expected) with ordinality h (stream, expected, head)
+    left join locked l on l.stream_id = h.stream
+    order by h.head
+  ) h;
+
+  -- A head that can be seen but not locked is left alone: to find its conflict with one, an insert
+  -- would wait for whoever is changing it. A head that another transaction has made and not committed
+  -- cannot be seen. Whoever must not wait gives up on the whole group then (SQLSTATE 55P03), and sorts
+  -- it out; so a cycle with those who wait ends, too.
+  if missing is not null and not wait then
+    perform set_config('lock_timeout', '50ms', true);
+    with head as (
+      insert into "stele".streams (stream_id, category, version, recorded_at)
+      select h.stream, h.category, h.events, clock
+      from unnest(head_stream, head_category, head_expected, head_events, bases)
+        h (stream, category, expected, events, base)
+      where h.base is null and h.expected in (0, -1) and not exists (
+        select from "stele".streams s where s.stream_id = h.stream and s.stream_id = any (missing)
+      )
+      order by h.stream
+      on conflict do nothing
+      returning stream_id
+    )
+    select array_agg(stream_id), found + count(*) into made, found from head;
+    perform set_config('lock_timeout', patience, true);
+  end if;
+
+  -- Looked for under the lock, since an append that is sent again finds its stream moved on by itself.
+  if resent then
+    select array_agg(e.head) into present
+    from unnest(event_head, event_id) e (head, id)
+    join unnest(head_stream) with ordinality h (stream, head) on h.head = e.head
+    join "stele".events stored on stored.id = e.id and stored.stream_id = h.stream
+    where stored.id = any (event_id);
+  end if;
+
+  if not fitting or found < cardinality(head_stream) or present is not null then
+    if not wait then
+      select array_agg(s.stream_id) into busy from "stele".streams s where s.stream_id = any (missing);
+    end if;
+    with judged as (
+      select h.head, h.append,
+        case
+          when h.head = any (present) then 'present'
+          when h.base is null and h.stream = any (made) then 'appended'
+          when h.base is null and not wait and (h.expected in (0, -1) or h.stream = any (busy)) then 'busy'
+          when h.base is not null and h.expected in (-1, h.base) or (h.expected = -2 and h.base > 0) then 'appended'
+          else 'conflict'
+        end as outcome
+      from unnest(head_stream, head_append, head_expected, bases) with ordinality
+        h (stream, append, expected, base, head)
+    )
+    select array_agg(
+      case when j.outcome = 'appended' and not j.accepted then 'withheld' else j.outcome end order by j.head)
+    into outcomes
+    from (
+      select *, bool_and(outcome = 'appended') over (partition by append) as accepted from judged
+    ) j;
+    -- Those that were made had been given their version already.
+    update "stele".streams s set version = 0
+    from unnest(head_stream, outcomes) h (stream, outcome)
+    where h.outcome <> 'appended' and s.stream_id = h.stream and s.stream_id = any (made);
+  end if;
+
+  update "stele".streams s set version = s.version + h.events, recorded_at = h.time
+  from unnest(head_stream, head_events, bases, times, outcomes) h (stream, events, base, time, outcome)
+  where h.base is not null and coalesce(h.outcome, 'appended') = 'appended'
+    and s.stream_id = h.stream and s.stream_id = any (head_stream);
 
   -- The insert holds its lock on the table before it takes the first position: readers rely on it.
   with stored as (
     insert into "stele".events
       (position, version, recorded_at, id, schema_version, stream_id, category, type, data, metadata)
-    select nextval('"stele".positions'), n.version, n.time, n.id, n.schema_version, n.stream,
-      n.category, n.type, n.data, n.metadata
+    select nextval('"stele".positions'), e.version, e.time, e.id, e.schema_version, e.stream,
+      e.category, e.type, e.data, e.metadata
     from (
-      select
-        w.base + row_number() over (partition by e.write order by e.event) as version,
-        w.time, e.id, e.schema_version, w.stream, w.category, e.type, e.data, w.metadata
-      from unnest(event_write, event_id, event_type, event_schema_version, event_data) with ordinality
-        e (write, id, type, schema_version, data, event)
-      join unnest(write_stream, write_category, write_metadata, times, bases) with ordinality
-        w (stream, category, metadata, time, base, write) on w.write = e.write
-      where w.base is not null
+      select h.version + e.place as version, h.time, e.id, e.schema_version, h.stream, h.category,
+        e.type, e.data, e.metadata
+      from unnest(event_head, event_place, event_id, event_type, event_schema_version, event_data,
+        event_metadata) with ordinality e (head, place, id, type, schema_version, data, metadata, event)
+      join unnest(head_stream, head_category, versions, times, outcomes) with ordinality
+        h (stream, category, version, time, outcome, head) on h.head = e.head
+      where coalesce(h.outcome, 'appended') = 'appended'
       order by e.event
-    ) n
+    ) e
     returning position
   )
   select array_agg(position order by position) into positions from stored;

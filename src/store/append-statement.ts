@@ -1,3 +1,4 @@
+import { jsonbArray, plainArray, textArray } from '../db/array.ts';
 import type { Database, Queryable } from '../db/client.ts';
 import type { ExpectedVersion } from '../types/errors.ts';
 import type { Statements } from './statements.ts';
@@ -46,7 +47,9 @@ export type Verdict =
   /** One of its ids is in its stream already. */
   | { readonly kind: 'present' }
   /** Another transaction has locked one of its streams. */
-  | { readonly kind: 'busy' };
+  | { readonly kind: 'busy' }
+  /** One of those who appended to its stream was stored before, so none of them is stored now. */
+  | { readonly kind: 'crowded' };
 
 /** `null` for the pool. */
 type Connection = Queryable | null;
@@ -102,10 +105,10 @@ async function sendWrite(
       ])
     : await run<[number, number, number[]]>(database, connection, statements.appendEvents, [
         ...target,
-        events.map(({ id }) => id),
-        events.map(({ storedName }) => storedName),
-        events.map(({ schemaVersion }) => schemaVersion),
-        events.map(({ json }) => json),
+        plainArray(events.map(({ id }) => id)),
+        textArray(events.map(({ storedName }) => storedName)),
+        plainArray(events.map(({ schemaVersion }) => schemaVersion)),
+        jsonbArray(events.map(({ json }) => json)),
       ]);
   const [row] = rows;
   if (row !== undefined) {
@@ -134,6 +137,33 @@ async function sendOne(
   return verdict;
 }
 
+/** A stream that a group appends to. */
+interface Head {
+  readonly streamId: string;
+  readonly category: string;
+  readonly expected: number;
+  /** The append that it stands or falls with; one of them, where several share it. */
+  readonly append: number;
+  /** How many appends share it. */
+  appends: number;
+  /** How many events it gets from all of them. */
+  events: number;
+}
+
+/** Where the events of a write go: after `before` others of the same group, in its head's stream. */
+interface Place {
+  readonly head: number;
+  readonly before: number;
+}
+
+/** What the function `append` answers: for each head, and the positions of all that was stored. */
+type GroupRow = [
+  outcomes: string[] | null,
+  versions: (number | null)[],
+  recordedAt: number[],
+  positions: number[] | null,
+];
+
 async function sendGroup(
   database: Database,
   statements: Statements,
@@ -141,77 +171,106 @@ async function sendGroup(
   appends: readonly PreparedAppend[],
   wait: boolean,
 ): Promise<readonly Verdict[]> {
-  const writes = appends.flatMap((append, index) =>
-    append.writes.map((write) => ({ ...write, append: index + 1, resent: append.resent })),
-  );
-  const events = writes.flatMap((write, index) =>
-    write.events.map((event) => ({ ...event, write: index + 1 })),
-  );
-  const rows = await run<[string[], number[], number[], number[] | null]>(
-    database,
-    connection,
-    statements.appendGroup,
-    [
-      wait,
-      writes.map(({ append }) => append),
-      writes.map(({ streamId }) => streamId),
-      writes.map(({ category }) => category),
-      writes.map(({ expectedVersion }) => expectedNumber(expectedVersion)),
-      writes.map(({ resent }) => resent),
-      writes.map(({ metadataJson }) => metadataJson),
-      writes.map((write) => write.events.length),
-      events.map(({ write }) => write),
-      events.map(({ id }) => id),
-      events.map(({ storedName }) => storedName),
-      events.map(({ schemaVersion }) => schemaVersion),
-      events.map(({ json }) => json),
-    ],
-  );
+  const { heads, places } = placesOf(appends);
+  const writes = appends.flatMap((append) => append.writes);
+  const head: number[] = [];
+  const place: number[] = [];
+  const metadata: string[] = [];
+  for (const [index, write] of writes.entries()) {
+    const { head: number, before } = at(places, index);
+    for (let event = 1; event <= write.events.length; event += 1) {
+      head.push(number + 1);
+      place.push(before + event);
+      metadata.push(write.metadataJson);
+    }
+  }
+  const events = writes.flatMap((write) => write.events);
+  const rows = await run<GroupRow>(database, connection, statements.appendGroup, [
+    wait,
+    appends.some(({ resent }) => resent),
+    plainArray(heads.map(({ append }) => append)),
+    textArray(heads.map(({ streamId }) => streamId)),
+    textArray(heads.map(({ category }) => category)),
+    plainArray(heads.map(({ expected }) => expected)),
+    plainArray(heads.map(({ events }) => events)),
+    plainArray(head),
+    plainArray(place),
+    plainArray(events.map(({ id }) => id)),
+    textArray(events.map(({ storedName }) => storedName)),
+    plainArray(events.map(({ schemaVersion }) => schemaVersion)),
+    jsonbArray(events.map(({ json }) => json)),
+    jsonbArray(metadata),
+  ]);
   const [row] = rows;
   if (row === undefined) throw new Error('The function `append` always returns a row.');
-  return verdicts(appends, row);
+  return verdicts(appends, heads, places, row);
+}
+
+function placesOf(appends: readonly PreparedAppend[]): { heads: Head[]; places: Place[] } {
+  const numbers = new Map<string, number>();
+  const heads: Head[] = [];
+  const places: Place[] = [];
+  for (const [append, { writes }] of appends.entries()) {
+    for (const { streamId, category, expectedVersion, events } of writes) {
+      let number = numbers.get(streamId);
+      if (number === undefined) {
+        number = heads.length;
+        numbers.set(streamId, number);
+        const expected = expectedNumber(expectedVersion);
+        heads.push({ streamId, category, expected, append, appends: 0, events: 0 });
+      }
+      const head = at(heads, number);
+      places.push({ head: number, before: head.events });
+      head.appends += 1;
+      head.events += events.length;
+    }
+  }
+  return { heads, places };
 }
 
 function verdicts(
   appends: readonly PreparedAppend[],
-  [outcomes, versions, times, positions]: [string[], number[], number[], number[] | null],
+  heads: readonly Head[],
+  places: readonly Place[],
+  [outcomes, versions, times, positions]: GroupRow,
 ): readonly Verdict[] {
+  const outcomeOf = ({ head }: Place): string => outcomes?.[head] ?? 'appended';
   let nextWrite = 0;
   let nextPosition = 0;
   return appends.map(({ writes }): Verdict => {
-    const first = nextWrite;
-    nextWrite += writes.length;
-    const own = outcomes.slice(first, nextWrite);
-    if (own.every((outcome) => outcome === 'appended')) {
+    const own = places.slice(nextWrite, (nextWrite += writes.length));
+    if (own.every((place) => outcomeOf(place) === 'appended')) {
       return {
         kind: 'appended',
         writes: writes.map(({ events }, index): StoredWrite => {
-          const from = nextPosition;
-          nextPosition += events.length;
+          const { head, before } = at(own, index);
           return {
-            version: at(versions, first + index),
-            recordedAt: at(times, first + index),
-            positions: (positions ?? []).slice(from, nextPosition),
+            version: (versions[head] ?? 0) + before + events.length,
+            recordedAt: at(times, head),
+            positions: (positions ?? []).slice(nextPosition, (nextPosition += events.length)),
           };
         }),
       };
     }
     // An append that is sent again is found before its condition fails; and while one of its streams
     // is locked, nothing final can be said of it.
-    if (own.includes('present')) return { kind: 'present' };
-    if (own.includes('busy')) return { kind: 'busy' };
-    const failed = own.indexOf('conflict');
+    const present = own.find((place) => outcomeOf(place) === 'present');
+    if (present !== undefined) {
+      return { kind: at(heads, present.head).appends > 1 ? 'crowded' : 'present' };
+    }
+    if (own.some((place) => outcomeOf(place) === 'busy')) return { kind: 'busy' };
+    const failed = own.findIndex((place) => outcomeOf(place) === 'conflict');
     return {
       kind: 'conflict',
       write: at(writes, failed),
-      actualVersion: at(versions, first + failed),
+      actualVersion: versions[at(own, failed).head] ?? 0,
     };
   });
 }
 
 function at<T>(list: readonly T[], index: number): T {
   const item = list[index];
-  if (item === undefined) throw new Error('The function `append` answers for each write.');
+  if (item === undefined) throw new Error('The function `append` answers for each head.');
   return item;
 }
 

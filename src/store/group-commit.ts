@@ -5,13 +5,14 @@
  *     queued ──▶ in flight ──▶ settled
  *       ▲            │
  *       └────────────┘  patient, when another transaction holds its stream; alone, when its group
- *                       failed; again, when the connection was lost
+ *                       failed, or one who shares its stream was stored before; again, when the connection was lost
  *
  * Why it is safe:
  * - A stream is in at most one flight, and those who wait for it go in the order they came: appends
  *   of one caller to one stream are stored in the order they were made.
- * - An append with a condition shares its streams with nobody in its group, so that the database can
- *   judge it by the head it finds.
+ * - An append with a condition, or to several streams, shares its streams with nobody in its group:
+ *   the database can judge it by the head it finds, and where it is not stored, nobody's version
+ *   depends on that.
  * - A group never waits for a lock: appends whose stream is locked come back as `busy` and go again
  *   with nobody but those who want the same stream, and then wait for it.
  * - A group that fails as a whole, such as by a payload that only the database refuses, is sent again
@@ -58,6 +59,13 @@ interface Waiting {
  */
 const lanes = 2;
 
+/**
+ * So many that wait are shared out between the lanes, so that the database works on one half while
+ * this process prepares the other: 64 callers reach 1.16 times the rate. Fewer travel together, since
+ * a statement costs as much as ten more events in it.
+ */
+const smallestShare = 16;
+
 /** A group ends at so many events, or so many characters of payload: what one commit takes at ease. */
 const maximumEvents = 1_000;
 const maximumCharacters = 4_000_000;
@@ -73,6 +81,7 @@ export function groupCommit(database: Database, statements: Statements): GroupCo
   // However many of them wait, one more transaction has a connection.
   const mostTransactions = Math.max(mostWaiters + 1, database.size - 1);
   let flights = 0;
+  let inFlight = 0;
   let transactions = 0;
   let waiters = 0;
   let stalled = 0;
@@ -106,18 +115,21 @@ export function groupCommit(database: Database, statements: Statements): GroupCo
     /** Of appends that may have been stored before: the same one twice would fail the group. */
     const resentIds = new Set<string>();
     let room = { events: maximumEvents, characters: maximumCharacters };
+    const most = Math.max(smallestShare, Math.ceil((queue.length + inFlight) / lanes));
     for (const [index, waiting] of queue.entries()) {
       const { writes } = waiting.append;
       const size = sizeOf(writes);
-      const conditional = writes.some(({ expectedVersion }) => expectedVersion !== 'any');
+      const exclusive = writes.length > 1 || writes[0]?.expectedVersion !== 'any';
       const ids = waiting.append.resent ? idsOf(writes) : [];
       const held =
-        writes.some(
-          ({ streamId }) => closed.has(streamId) || (conditional && taken.has(streamId)),
-        ) || ids.some((id) => resentIds.has(id));
+        writes.some(({ streamId }) => closed.has(streamId) || (exclusive && taken.has(streamId))) ||
+        ids.some((id) => resentIds.has(id));
       const fits = room.events >= size.events && room.characters >= size.characters;
       const [leader] = group;
-      const joins = leader === undefined ? mayFly(waiting) : fits && mayJoin(leader, waiting);
+      const joins =
+        leader === undefined
+          ? mayFly(waiting)
+          : fits && group.length < most && mayJoin(leader, waiting);
       if (held || !joins) {
         left.push(waiting);
         for (const { streamId } of writes) closed.add(streamId);
@@ -135,7 +147,7 @@ export function groupCommit(database: Database, statements: Statements): GroupCo
       };
       for (const { streamId } of writes) {
         taken.add(streamId);
-        if (conditional) closed.add(streamId);
+        if (exclusive) closed.add(streamId);
       }
     }
     queue = left;
@@ -170,6 +182,7 @@ export function groupCommit(database: Database, statements: Statements): GroupCo
       return;
     }
     flights += 1;
+    inFlight += group.length;
     let isStalled = false;
     const timer = setTimeout(() => {
       isStalled = true;
@@ -182,19 +195,23 @@ export function groupCommit(database: Database, statements: Statements): GroupCo
     } finally {
       clearTimeout(timer);
       flights -= 1;
+      inFlight -= group.length;
       if (isStalled) stalled -= 1;
     }
   };
 
   const settle = (group: readonly Waiting[], verdicts: readonly Verdict[]): void => {
     const busy: Waiting[] = [];
+    const crowded: Waiting[] = [];
     group.forEach((waiting, index) => {
       const verdict = verdicts[index];
       if (verdict === undefined) throw new Error('Every append of a group has a verdict.');
       if (verdict.kind === 'busy') busy.push(waiting);
+      else if (verdict.kind === 'crowded') crowded.push(waiting);
       else waiting.resolve(verdict);
     });
     becomePatient(busy);
+    becomeAlone(crowded);
   };
 
   const becomePatient = (busy: readonly Waiting[]): void => {
@@ -202,11 +219,15 @@ export function groupCommit(database: Database, statements: Statements): GroupCo
     queue = [...busy, ...queue];
   };
 
+  const becomeAlone = (crowd: readonly Waiting[]): void => {
+    for (const waiting of crowd) waiting.alone = true;
+    queue = [...crowd, ...queue];
+  };
+
   const recover = async (group: readonly Waiting[], error: unknown): Promise<void> => {
     const lost = isConnectionLoss(error);
     if (group.length > 1 && !lost) {
-      for (const waiting of group) waiting.alone = true;
-      queue = [...group, ...queue];
+      becomeAlone(group);
       return;
     }
     if (hasState(error, sqlstate.lockNotAvailable) && group[0]?.patient === false) {

@@ -73,7 +73,7 @@ export function storeStatements(schemaName: string): Statements {
     appendGroup: statement(
       'append-group',
       `select outcomes, versions, recorded_at, positions
-       from ${schema}.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
+       from ${schema}.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
     ),
     // For each event that was sent again: whether the stored one is the same, and the stored one.
     storedEvents: statement(
