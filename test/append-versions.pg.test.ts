@@ -43,16 +43,18 @@ describe('an expected version', () => {
   describe.each(shapes)('of an append of $shape', ({ shape, events }) => {
     test.each(cases)('%j holds as it says', async (expectedVersion, holds) => {
       const store = await open();
-      const outcomes = await Promise.all(
-        [['absent', 0] as const, ['present', 2] as const].map(async ([state, version]) => {
-          const stream = Counter.stream(`${shape}-${state}-${expectedVersion}`);
-          if (version > 0) await store.append(stream, [...one, ...one]);
-          const append = store.append(stream, events, { expectedVersion });
-          return holds[state]
+      const outcomes: unknown[] = [];
+      // One after the other: together they would travel in one statement, which is another one.
+      for (const [state, version] of [['absent', 0] as const, ['present', 2] as const]) {
+        const stream = Counter.stream(`${shape}-${state}-${expectedVersion}`);
+        if (version > 0) await store.append(stream, [...one, ...one]);
+        const append = store.append(stream, events, { expectedVersion });
+        outcomes.push(
+          holds[state]
             ? (await append).version === version + events.length
-            : facts(await rejectionOf(append));
-        }),
-      );
+            : facts(await rejectionOf(append)),
+        );
+      }
       const conflict = (state: string, actualVersion: number): object => ({
         streamId: `counter-${shape}-${state}-${expectedVersion}`,
         expectedVersion,
@@ -63,6 +65,23 @@ describe('an expected version', () => {
         holds.present || conflict('present', 2),
       ]);
     });
+  });
+
+  test('holds as it says in a group of appends too', async () => {
+    const store = await open();
+    await store.append(Counter.stream('group-present'), [...one, ...one]);
+    const outcomes = await Promise.all(
+      cases.flatMap(([expectedVersion, holds]) =>
+        (['absent', 'present'] as const).map(async (state) => {
+          const id = state === 'absent' ? `group-absent-${expectedVersion}` : 'group-present';
+          if (state === 'present' && holds.present) return true;
+          const append = store.append(Counter.stream(id), one, { expectedVersion });
+          if (holds[state]) return (await append).version === 1;
+          return isSteleError(await rejectionOf(append), 'concurrency');
+        }),
+      ),
+    );
+    expect(outcomes).toEqual(outcomes.map(() => true));
   });
 
   test('of a stream whose only append was rolled back is that of an absent stream', async () => {
