@@ -40,12 +40,15 @@ describe.each([
     const before = age === 'old' ? 1 : 0;
     const transaction = await holding(store, id);
     let settled = 0;
-    const waiting = times(10, async (to) => {
-      const version = await append(store, id, to);
-      settled += 1;
-      return version;
-    });
-    // They were called first, and in the same moment.
+    const waiting: Promise<number>[] = [];
+    for (let to = 0; to < 10; to += 1) {
+      const appending = append(store, id, to);
+      void appending.then(() => (settled += 1));
+      waiting.push(appending);
+      // Some are called at the same moment, others while the first are on their way.
+      if (to % 3 === 2) await new Promise((resolve) => setImmediate(resolve));
+    }
+    // The others were called later.
     await times(100, (index) => append(store, `${id}-other-${index}`, 1));
     expect(settled).toBe(0);
     await untilWaiting(database);
@@ -54,7 +57,8 @@ describe.each([
     expect(settled).toBe(0);
 
     await transaction.query('commit');
-    expect(await waiting).toEqual(Array.from({ length: 10 }, (_, to) => before + 2 + to));
+    const versions = await Promise.all(waiting);
+    expect(versions).toEqual(Array.from({ length: 10 }, (_, to) => before + 2 + to));
     const { state } = await store.load(Counter, id);
     expect(state.count).toBe(9);
   });

@@ -1,8 +1,10 @@
+import { aggregate, event } from 'stele';
 import { describe, expect, test } from 'vitest';
+import { z } from 'zod';
 
 import { ada, Counter, User } from './support/aggregates.ts';
 import { useDatabase } from './support/database.ts';
-import { times, useStores } from './support/store.ts';
+import { signal, times, useStores } from './support/store.ts';
 
 const database = useDatabase();
 const open = useStores(database);
@@ -77,5 +79,58 @@ describe('a command that is sent again with the same idempotency key', () => {
       expect(result).toMatchObject({ ok: true, state: { count: result?.version } });
     }
     expect(await stores[0]?.load(Counter, 'counted')).toEqual({ state: { count: 4 }, version: 4 });
+  });
+});
+
+describe('a command whose first sending is stored while it decides', () => {
+  /** Sums what is added; the first decision of all waits, and then decides `first`. */
+  function adding(first: 'add' | 'nothing') {
+    const [decides, mayGoOn] = [signal(), signal()];
+    let decisions = 0;
+    const Sum = aggregate(`sum_${first}`, {
+      events: { Added: event(z.object({ amount: z.int() })) },
+      initialState: () => ({ sum: 0 }),
+      evolve: { Added: ({ sum }, { data }) => ({ sum: sum + data.amount }) },
+      errors: { Enough: z.object({}) },
+      commands: {
+        add: {
+          input: z.object({ amount: z.int() }),
+          decide: async (input, { sum }, { emit, reject }) => {
+            decisions += 1;
+            if (decisions > 1) return sum > 100 ? reject.Enough() : emit.Added(input);
+            decides.give();
+            await mayGoOn.given;
+            return first === 'add' ? emit.Added(input) : [];
+          },
+        },
+      },
+    });
+    return { Sum, decides, mayGoOn, options: { aggregates: [Sum] as never } };
+  }
+  const key = { idempotencyKey: 'k' };
+
+  test('returns the state after that, with what others have stored before it', async () => {
+    const { Sum, decides, mayGoOn, options } = adding('add');
+    const [store, other] = [await open(options), await open(options)];
+    const second = store.execute(Sum, '1', 'add', { amount: 10 }, key);
+    await decides.given;
+    await other.execute(Sum, '1', 'add', { amount: 1 });
+    const first = await other.execute(Sum, '1', 'add', { amount: 10 }, key);
+    mayGoOn.give();
+    expect(await second).toEqual({ ...first, deduplicated: true });
+    expect(first).toMatchObject({ ok: true, state: { sum: 11 }, version: 2 });
+  });
+
+  test('returns its result, and not that it is rejected by now', async () => {
+    const { Sum, decides, mayGoOn, options } = adding('nothing');
+    const [store, other] = [await open(options), await open(options)];
+    await store.append(Sum.stream('1'), [Sum.emit.Added({ amount: 100 })]);
+    await store.load(Sum, '1');
+    const second = store.execute(Sum, '1', 'add', { amount: 10 }, key);
+    await decides.given;
+    const first = await other.execute(Sum, '1', 'add', { amount: 10 }, key);
+    mayGoOn.give();
+    expect(await second).toEqual({ ...first, deduplicated: true });
+    expect(first).toMatchObject({ ok: true, state: { sum: 110 }, version: 2 });
   });
 });
