@@ -29,7 +29,7 @@ test('two stores and several sessions together behave as one list of events', as
       await run.compare();
     },
   );
-  const { numRuns = 200 } = fc.readConfigureGlobal();
+  const { numRuns = 100 } = fc.readConfigureGlobal();
   // Only for shrinking: runs that hang on to locks take long, and shrinking repeats them many times.
   await fc.assert(property, { numRuns, interruptAfterTimeLimit: 20_000 + numRuns * 500 });
 }, 3_600_000);

@@ -25,7 +25,7 @@ const append = fc.record({
   ),
   identity: fc.constantFrom('none', 'ids', 'key'),
   /** Which earlier append to send again instead; and whether to send it with other events. */
-  repeat: fc.option(fc.nat(20), { freq: 1 }),
+  repeat: fc.option(fc.nat(20), { freq: 2 }),
   isChanged: fc.boolean(),
 });
 const end = fc.constantFrom('commit' as const, 'rollback' as const);
