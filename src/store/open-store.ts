@@ -87,20 +87,22 @@ export async function openStore<const Aggregates extends readonly AnyAggregate[]
   const operations = inFlight();
   let closed: Promise<void> | undefined;
   const close = (): Promise<void> => (closed ??= operations.close().then(() => database.close()));
-  const { run } = operations;
+  const { run, runAround } = operations;
+  // Only a projection's handlers are the application's own code inside an append.
+  const runAppend = inline.length === 0 ? run : runAround;
 
   // Rows and untyped values become an aggregate's own types here and nowhere else: the codec decodes
   // by the aggregate that owns the category, and streamIdOf makes sure that it is the one given.
   const untyped: UntypedStore = {
     append: ({ streamId }, events, settings = {}) =>
-      run(async () => {
+      runAppend(async () => {
         const { expectedVersion = 'any', metadata } = settings;
         const drafts = [{ streamId, events, expectedVersion, metadata }];
         const [stored] = await append(drafts, settings);
         return stored;
       }),
     appendAll: (appends, settings = {}) =>
-      run(async () => {
+      runAppend(async () => {
         const drafts = appends.map(({ stream, events, expectedVersion = 'any', metadata }) => ({
           streamId: stream.streamId,
           events,
@@ -112,12 +114,12 @@ export async function openStore<const Aggregates extends readonly AnyAggregate[]
     load: (aggregate, id, moment = {}) =>
       run(async () => loadState(executor, aggregate, streamIdOf(aggregate, id), moment)),
     execute: (aggregate, id, name, input, settings = {}) =>
-      run(async () => {
+      runAround(async () => {
         const commands = [{ category: aggregate.category, name, input }];
         return executeCommands(executor, aggregate, streamIdOf(aggregate, id), commands, settings);
       }),
     executeAll: (aggregate, id, commands, settings = {}) =>
-      run(async () =>
+      runAround(async () =>
         executeCommands(executor, aggregate, streamIdOf(aggregate, id), commands, settings),
       ),
     readStream: (aggregate, id, range = {}) =>
