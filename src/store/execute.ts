@@ -89,7 +89,6 @@ export async function executeCommands(
 
   const turn = parts.turns.at(streamId, settings.transaction === undefined);
   try {
-    if (parts.turns.isTaken(streamId)) await turn.take();
     return await decideUntilStored(parts, aggregate, streamId, ready, settings, turn);
   } finally {
     turn.release();
@@ -123,8 +122,13 @@ async function decideUntilStored(
   const earlier = (): Promise<Execution | undefined> =>
     earlierExecution(parts, aggregate, streamId, settings);
 
-  const known = cached();
+  let known = cached();
   let current = known ?? (await refresh());
+  // Who comes while others take turns does not overtake them.
+  if (parts.turns.isTaken(streamId) && (await turn.take())) {
+    known = cached();
+    current = known ?? (await refresh());
+  }
   let isCurrent = known === undefined;
   let mayBeStale = !isCurrent;
   for (let attempt = 1; ;) {
