@@ -100,7 +100,7 @@ async function answer(results: Promise<readonly AppendResult[]>): Promise<ModelO
 }
 
 /** What the model keeps of an event. */
-export function modelEvent(event: RecordedEvent): ModelEvent {
+function modelEvent(event: RecordedEvent): ModelEvent {
   const { id, type, streamId, version, position, metadata } = event;
   const { n } = event.data as { n: number };
   const { timestamp, idempotencyKey: key } = metadata;

@@ -162,7 +162,7 @@ export function fold(events: readonly Pick<ModelEvent, 'type' | 'n'>[]): readonl
   return state;
 }
 
-export function holds(expected: ExpectedVersion, actual: number): boolean {
+function holds(expected: ExpectedVersion, actual: number): boolean {
   if (typeof expected === 'number') return expected === actual;
   return { any: true, 'no-stream': actual === 0, 'stream-exists': actual > 0 }[expected];
 }
