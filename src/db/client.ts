@@ -50,8 +50,9 @@ export class DatabaseError extends SteleError {
   /** The SQLSTATE; `undefined` when the connection failed. */
   readonly sqlState: string | undefined;
 
-  constructor(doing: string, cause: unknown) {
-    super('database', `${doing} failed: ${reasonOf(cause)}`, { cause });
+  constructor(doing: string, cause: unknown, advice?: string) {
+    const reason = `${doing} failed: ${reasonOf(cause)}`;
+    super('database', advice === undefined ? reason : `${reason}. ${advice}`, { cause });
     this.sqlState = isServerError(cause) ? cause.code : undefined;
   }
 }

@@ -1,9 +1,15 @@
 import { readdir, readFile } from 'node:fs/promises';
 import type pg from 'pg';
 import { SteleError } from '../types/errors.ts';
-import { asDatabaseError, openDatabase, type Database, type DatabaseOptions } from './client.ts';
+import {
+  asDatabaseError,
+  DatabaseError,
+  openDatabase,
+  type Database,
+  type DatabaseOptions,
+} from './client.ts';
 import { quoteIdentifier } from './identifier.ts';
-import { hasState, sqlstate } from './sqlstate.ts';
+import { hasState, isConnectionLoss, sqlstate } from './sqlstate.ts';
 import { columnTypes } from './statement.ts';
 import { inTransaction } from './transaction.ts';
 
@@ -115,7 +121,20 @@ export async function ensureMigrated(
   const current = await database
     .withClient((client) => currentVersion(client, schema))
     .catch((error: unknown) => {
-      throw asDatabaseError('Reading the version of the schema', error);
+      if (hasState(error, sqlstate.insufficientPrivilege)) {
+        throw new DatabaseError(
+          `Reading schema '${schema}'`,
+          error,
+          `Grant the role ${schema}_writer to the login.`,
+        );
+      }
+      throw isConnectionLoss(error)
+        ? new DatabaseError(
+            'Connecting to PostgreSQL',
+            error,
+            'Is it running, and is it what `connection` names (without one: PGHOST, PGPORT and so on)? For development, `stele/embedded` starts one.',
+          )
+        : asDatabaseError('Opening the store', error);
     });
   refuseNewer(schema, current, newest);
   if (current === newest) return;

@@ -120,12 +120,8 @@ describe('given, when, then', () => {
     );
     expect(error.message).toMatch(/\+ +email: 'new@example\.com'/u);
     expect(error.message).toMatch(/- +email: 'other@example\.com'/u);
-    expect(error.actual).toEqual({
-      decided: [
-        { type: 'EmailChanged', data: { email } },
-        { type: 'Notified', data: {} },
-      ],
-    });
+    // Or the test runner would print the difference a second time.
+    expect([error.actual, error.expected]).toEqual([undefined, undefined]);
   });
 
   it('says which events are missing', async () => {

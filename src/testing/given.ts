@@ -195,11 +195,9 @@ function assertOutcome(
   const told =
     describe(actual) === describe(expected) ? 'did so with other data' : describe(actual);
   const difference = new AssertionError({ actual, expected, operator: 'deepStrictEqual' });
+  // Not with `actual` and `expected` of its own: test runners would print the difference once more.
   throw new AssertionError({
     message: `Command ${command} of '${category}' should have ${describe(expected)}, but ${told}.\n\n${difference.message}`,
-    actual,
-    expected,
-    operator: 'deepStrictEqual',
   });
 }
 
