@@ -1,22 +1,20 @@
 import { pause, type RetryPolicy } from '../db/retry.ts';
-import { isServerError } from '../db/sqlstate.ts';
-import type { AnyAggregate, Command, Decision, Rejection } from '../types/aggregate.ts';
+import type { AnyAggregate, Command, Rejection } from '../types/aggregate.ts';
 import {
   ConcurrencyError,
   isSteleError,
-  ProjectionError,
   SteleError,
   type ExpectedVersion,
 } from '../types/errors.ts';
 import type { Metadata } from '../types/metadata.ts';
-import type { NewEvent, RecordedEvent, StreamEvent } from '../types/recorded-event.ts';
-import { validate } from '../types/schema.ts';
+import type { NewEvent, RecordedEvent } from '../types/recorded-event.ts';
 import type { Append, StoredEvents } from './append.ts';
+import { decideAll, readyCommand, rejectionOf, type ReadyCommand } from './decide.ts';
 import type { Transaction } from './inline.ts';
 import { loadState, type LoaderParts } from './load.ts';
-import { checkExpectedVersion, idOfKey, validData } from './payload.ts';
+import { checkExpectedVersion, idOfKey } from './payload.ts';
 import type { EventRow } from './row-codec.ts';
-import { evolve, evolveAll, type VersionedState } from './state.ts';
+import { evolveAll, type VersionedState } from './state.ts';
 import type { Turn, Turns } from './turns.ts';
 
 /** What executing works with. */
@@ -51,19 +49,6 @@ export type Execution =
       readonly version: number;
     };
 
-type CommandDefinition = AnyAggregate['commands'][string];
-
-/** A command whose input was checked. */
-interface Ready {
-  readonly definition: CommandDefinition;
-  readonly input: unknown;
-}
-
-/** What the commands decided, all of them, or the rejection of the first that was refused. */
-type Decided =
-  | { readonly rejection: Rejection }
-  | { readonly events: readonly NewEvent[]; readonly endOf: readonly number[] };
-
 /** How often a command is decided again when its stream has moved on, and how fast. */
 const conflicts: RetryPolicy = { attempts: 20, baseMs: 2, maximumMs: 100 };
 
@@ -83,7 +68,7 @@ export async function executeCommands(
 ): Promise<Execution> {
   const settings = { ...given, idempotencyKey: keyOf(commands, given.idempotencyKey) };
   if (settings.expectedVersion !== undefined) checkExpectedVersion(settings.expectedVersion);
-  const ready = await Promise.all(commands.map((command) => checkInput(aggregate, command)));
+  const ready = await Promise.all(commands.map((command) => readyCommand(aggregate, command)));
   const earlier = await earlierExecution(parts, aggregate, streamId, settings);
   if (earlier !== undefined) return earlier;
 
@@ -109,7 +94,7 @@ async function decideUntilStored(
   parts: ExecutorParts,
   aggregate: AnyAggregate,
   streamId: string,
-  ready: readonly Ready[],
+  ready: readonly ReadyCommand[],
   settings: ExecuteSettings,
   turn: Turn,
 ): Promise<Execution> {
@@ -160,10 +145,9 @@ async function decideUntilStored(
       const stored = await store(parts, streamId, decided.events, current.version, settings);
       return await finish(parts, aggregate, streamId, current, stored, transaction);
     } catch (error) {
-      const rejection = rejectionOf(error, aggregate, streamId, ready, decided.endOf, current);
-      if (rejection !== undefined) {
-        return { ok: false, error: await checkRejection(aggregate, rejection), ...current };
-      }
+      const { endOf } = decided;
+      const rejection = await rejectionOf(error, aggregate, streamId, ready, endOf, current);
+      if (rejection !== undefined) return { ok: false, error: rejection, ...current };
       if (!isSteleError(error, 'concurrency') || error.streamId !== streamId) throw error;
       // The first conflict of a cached state says only that it was stale.
       if (mayBeStale) {
@@ -188,28 +172,6 @@ async function decideUntilStored(
   }
 }
 
-async function checkInput(
-  aggregate: AnyAggregate,
-  { category, name, input }: Command,
-): Promise<Ready> {
-  if (category !== aggregate.category) {
-    throw new SteleError(
-      'invalid-argument',
-      `Command '${name}' is of aggregate '${category}', but was given to '${aggregate.category}'.`,
-    );
-  }
-  const definition = Object.hasOwn(aggregate.commands, name) ? aggregate.commands[name] : undefined;
-  if (definition === undefined) {
-    const known = Object.keys(aggregate.commands).join(', ') || 'none';
-    throw new SteleError(
-      'invalid-argument',
-      `Aggregate '${aggregate.category}' has no command '${name}'. It has ${known}.`,
-    );
-  }
-  const subject = `input of command ${name} of '${aggregate.category}'`;
-  return { definition, input: await validate(definition.input, input, subject) };
-}
-
 /** What an earlier execution with the same idempotency key stored. */
 async function earlierExecution(
   parts: ExecutorParts,
@@ -229,78 +191,6 @@ async function earlierExecution(
   if (last === undefined) return undefined;
   const then = await loadState(parts, aggregate, streamId, { version: last.version, transaction });
   return { ok: true, ...then, events, position: last.position, deduplicated: true };
-}
-
-/** Lets each command decide on the state that the ones before it leave. */
-async function decideAll(
-  aggregate: AnyAggregate,
-  streamId: string,
-  commands: readonly Ready[],
-  current: VersionedState,
-): Promise<Decided> {
-  const events: NewEvent[] = [];
-  const endOf: number[] = [];
-  let { state } = current;
-  for (const [index, { definition, input }] of commands.entries()) {
-    const version = current.version + events.length;
-    const context = contextOf(aggregate, streamId, version);
-    // Input and state are of this command and this aggregate; see AnyAggregate.
-    const decide = definition.decide as (
-      input: unknown,
-      state: unknown,
-      context: unknown,
-    ) => Decision | Promise<Decision>;
-    const decision = await decide(input, state, context);
-    if (isRejection(decision)) return { rejection: await checkRejection(aggregate, decision) };
-    const decided = Array.isArray(decision)
-      ? (decision as readonly NewEvent[])
-      : [decision as NewEvent];
-    events.push(...decided);
-    endOf.push(events.length);
-    if (index === commands.length - 1) break;
-    for (const [place, event] of decided.entries()) {
-      state = evolve(
-        aggregate,
-        state,
-        await provisional(aggregate, event, streamId, version + place + 1),
-      );
-    }
-  }
-  return { events, endOf };
-}
-
-/** An event that is decided but not stored, for the commands that follow in the same execution. */
-async function provisional(
-  aggregate: AnyAggregate,
-  event: NewEvent,
-  streamId: string,
-  version: number,
-): Promise<StreamEvent> {
-  const data = await validData(aggregate, event, streamId);
-  const id = event.id ?? '00000000-0000-0000-0000-000000000000';
-  return { id, type: event.type, data, streamId, version, metadata: { timestamp: new Date() } };
-}
-
-function contextOf(aggregate: AnyAggregate, streamId: string, version: number): object {
-  const { emit, reject } = aggregate;
-  return { emit, reject, streamId, version };
-}
-
-async function checkRejection(aggregate: AnyAggregate, rejection: Rejection): Promise<Rejection> {
-  const { type } = rejection;
-  const schema = Object.hasOwn(aggregate.errors, type) ? aggregate.errors[type] : undefined;
-  if (schema === undefined) {
-    throw new SteleError(
-      'invalid-argument',
-      `Aggregate '${aggregate.category}' declares no error '${type}', which a command answered with.`,
-    );
-  }
-  const data = await validate(schema, rejection.data, `error ${type} of '${aggregate.category}'`);
-  return { rejected: true, type, data };
-}
-
-function isRejection(decision: Decision): decision is Rejection {
-  return !Array.isArray(decision) && 'rejected' in decision;
 }
 
 async function store(
@@ -333,29 +223,6 @@ async function finish(
   // What a caller's transaction has appended may still be rolled back.
   if (transaction === undefined) parts.cache.set(aggregate, streamId, after);
   return { ok: true, ...after, events, position, deduplicated };
-}
-
-/** The rejection that a command has for the constraint of a read model that its event violated. */
-function rejectionOf(
-  error: unknown,
-  aggregate: AnyAggregate,
-  streamId: string,
-  commands: readonly Ready[],
-  endOf: readonly number[],
-  current: VersionedState,
-): Rejection | undefined {
-  if (!(error instanceof ProjectionError) || !isServerError(error.cause)) return undefined;
-  const { constraint } = error.cause;
-  if (constraint === undefined || error.streamId !== streamId) return undefined;
-  const place = error.version - current.version;
-  const command = commands[endOf.findIndex((end) => place <= end)];
-  const constraints = command?.definition.constraints;
-  if (command === undefined || constraints === undefined) return undefined;
-  if (!Object.hasOwn(constraints, constraint)) return undefined;
-  // The input is of the command that the constraint's handler was declared with.
-  const toRejection = constraints[constraint] as
-    ((input: unknown, context: unknown) => Rejection) | undefined;
-  return toRejection?.(command.input, contextOf(aggregate, streamId, current.version));
 }
 
 function holds(expected: ExpectedVersion, actual: number): boolean {

@@ -84,7 +84,7 @@ export async function blameOf(
  * What differs between two states. Plain objects and arrays are looked into; anything else, such as a
  * Date, a Map or a class instance, counts as one value.
  */
-export function changesBetween(before: unknown, after: unknown): readonly Change[] {
+function changesBetween(before: unknown, after: unknown): readonly Change[] {
   const changes: Change[] = [];
   collectChanges(before, after, [], changes);
   return changes;

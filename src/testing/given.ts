@@ -1,18 +1,17 @@
 import { AssertionError } from 'node:assert';
 import { isDeepStrictEqual } from 'node:util';
+import { decide, readyCommand } from '../store/decide.ts';
 import { validData } from '../store/payload.ts';
+import type { VersionedState } from '../store/state.ts';
 import type {
   AnyAggregate,
   CommandInputOf,
   CommandNameOf,
-  Decision,
-  Rejection,
   RejectionOf,
   RejectionTypeOf,
 } from '../types/aggregate.ts';
 import { SteleError } from '../types/errors.ts';
 import type { NewEvent } from '../types/recorded-event.ts';
-import { validate } from '../types/schema.ts';
 import { replayLater, streamIn, type EventsOf, type StreamSettings } from './replay.ts';
 
 /** What had happened. Made by {@link given}. */
@@ -72,7 +71,8 @@ export function given<A extends AnyAggregate>(
     when: (command, input) => {
       const decided = async (): Promise<Outcome> => {
         const state = await replayLater(aggregate, events, settings);
-        return decide(aggregate, streamId, { state, version: events.length }, command, input);
+        const from = { state, version: events.length };
+        return outcomeOf(aggregate, streamId, from, command, input);
       };
       const thenDecided = async (expected: readonly NewEvent[]): Promise<void> => {
         const actual = await decided();
@@ -110,55 +110,20 @@ interface Payload {
   readonly id?: string;
 }
 
-async function decide(
+async function outcomeOf(
   aggregate: AnyAggregate,
   streamId: string,
-  { state, version }: { readonly state: unknown; readonly version: number },
+  from: VersionedState,
   name: string,
   input: unknown,
 ): Promise<Outcome> {
-  const command = Object.hasOwn(aggregate.commands, name) ? aggregate.commands[name] : undefined;
-  if (command === undefined) {
-    throw new SteleError(
-      'invalid-argument',
-      `Aggregate '${aggregate.category}' has no command '${name}'. It has ${Object.keys(aggregate.commands).join(', ') || 'none'}.`,
-    );
+  const { category } = aggregate;
+  const command = await readyCommand(aggregate, { category, name, input });
+  const decided = await decide(aggregate, streamId, command, from);
+  if ('rejection' in decided) {
+    return { rejected: decided.rejection.type, data: decided.rejection.data };
   }
-  const subject = `input of command ${name} of '${aggregate.category}'`;
-  const { emit, reject } = aggregate;
-  // Input and state are of this command and this aggregate, where their types were checked.
-  const decideUntyped = command.decide as (
-    input: unknown,
-    state: unknown,
-    context: object,
-  ) => Decision | Promise<Decision>;
-  const decision = await decideUntyped(await validate(command.input, input, subject), state, {
-    emit,
-    reject,
-    streamId,
-    version,
-  });
-  if (!isEvents(decision) && 'rejected' in decision) return rejectionOf(aggregate, decision);
-  const events = isEvents(decision) ? decision : [decision];
-  return { decided: await payloadsOf(aggregate, events, streamId) };
-}
-
-function isEvents(decision: Decision): decision is readonly NewEvent[] {
-  return Array.isArray(decision);
-}
-
-async function rejectionOf(
-  { category, errors }: AnyAggregate,
-  { type, data }: Rejection,
-): Promise<Outcome> {
-  const schema = Object.hasOwn(errors, type) ? errors[type] : undefined;
-  if (schema === undefined) {
-    throw new SteleError(
-      'invalid-argument',
-      `Aggregate '${category}' declares no error '${type}', which a command answered with.`,
-    );
-  }
-  return { rejected: type, data: await validate(schema, data, `error ${type} of '${category}'`) };
+  return { decided: await payloadsOf(aggregate, decided.events, streamId) };
 }
 
 async function payloadsOf(
