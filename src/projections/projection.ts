@@ -38,9 +38,7 @@ export interface ProjectionDefinition<
 }
 
 /** A function from events to a read model. Made by {@link projection}. */
-export interface Projection extends InlineProjection {
-  readonly aggregates: readonly AnyAggregate[];
-}
+export type Projection = InlineProjection;
 
 /**
  * Declares how events become a read model in tables of your own. Given to `openStore`, it runs

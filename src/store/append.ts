@@ -20,7 +20,7 @@ import {
 } from './append-statement.ts';
 import type { GroupCommit } from './group-commit.ts';
 import type { InlineProjection, Transaction } from './inline.ts';
-import { idOfKey, prepareAppend, type Draft } from './payload.ts';
+import { checkDrafts, idOfKey, prepareAppend, type Draft } from './payload.ts';
 import type { EventRow, RowCodec } from './row-codec.ts';
 import type { Statements } from './statements.ts';
 
@@ -69,6 +69,7 @@ export function appender(parts: AppenderParts): Append {
   return async (drafts, { idempotencyKey, transaction, asRead = false }) => {
     if (transaction !== undefined) checkTransaction(transaction);
     if (drafts.length === 0) return [];
+    checkDrafts(drafts);
     const projections = inline.filter(({ handles }) =>
       drafts.some(({ streamId, events }) =>
         events.some(({ type }) => handles(categoryOf(streamId), type)),

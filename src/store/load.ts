@@ -32,10 +32,10 @@ export async function loadState(
       `A version is a whole number from 0, but got ${version}.`,
     );
   }
-  if (at !== undefined && Number.isNaN(at.getTime())) {
+  if (at !== undefined && !(at instanceof Date && !Number.isNaN(at.getTime()))) {
     throw new SteleError(
       'invalid-argument',
-      'A time to load at is a valid Date, but got an invalid one.',
+      `A time to load at is a valid Date, but got ${String(at)}.`,
     );
   }
   const now = at === undefined && version === undefined && transaction === undefined;

@@ -2,10 +2,9 @@ import { validate as isUuid } from 'uuid';
 import { openDatabase } from '../db/client.ts';
 import { ensureMigrated } from '../db/migrate.ts';
 import type { AnyAggregate, CommandOf } from '../types/aggregate.ts';
-import { assertDistinctAggregates } from '../types/distinct-aggregates.ts';
 import { SteleError } from '../types/errors.ts';
 import type { NewEvent } from '../types/recorded-event.ts';
-import { streamOf, type Stream } from '../types/stream.ts';
+import type { Stream } from '../types/stream.ts';
 import { appender } from './append.ts';
 import { causationTree } from './correlation.ts';
 import { executeCommands, type ExecuteSettings } from './execute.ts';
@@ -14,6 +13,7 @@ import { blameOf, historyOf } from './history.ts';
 import { inFlight } from './in-flight.ts';
 import { loadState, type LoadMoment } from './load.ts';
 import { flatten, storePages, streamPages } from './read.ts';
+import { registry } from './registry.ts';
 import { rowCodec, storedNameOf, type EventRow } from './row-codec.ts';
 import { stateCache } from './state.ts';
 import { storeStatements } from './statements.ts';
@@ -32,6 +32,7 @@ import { turns } from './turns.ts';
  * Opens an event store on a Postgres database, and migrates the database if it has to be.
  *
  * @throws SteleError `invalid-argument` when two aggregates share a category or a stored event name
+ * @throws SteleError `unknown-aggregate` when a projection is made of an aggregate that is not given
  * @throws SteleError `schema-newer-than-library`, `schema-not-migrated` or `migration-failed`
  * @throws DatabaseError when the database cannot be reached
  *
@@ -46,7 +47,8 @@ export async function openStore<const Aggregates extends readonly AnyAggregate[]
 ): Promise<Store> {
   // The type of the tuple says that no two collide; what is left is a list of aggregates.
   const aggregates = options.aggregates as readonly AnyAggregate[];
-  assertDistinctAggregates(aggregates);
+  const inline = options.projections ?? [];
+  const { aggregateOf, streamIdOf } = registry(aggregates, inline);
   const schema = options.schema ?? 'stele';
   const statements = storeStatements(schema);
   const database = openDatabase(options);
@@ -57,29 +59,9 @@ export async function openStore<const Aggregates extends readonly AnyAggregate[]
     throw error;
   }
 
-  const byCategory = new Map(aggregates.map((item) => [item.category, item]));
-  const aggregateOf = (category: string): AnyAggregate => {
-    const found = byCategory.get(category);
-    if (found !== undefined) return found;
-    throw new SteleError(
-      'unknown-aggregate',
-      `This store was opened without the aggregate '${category}'. Add it to \`aggregates\`; it has ${[...byCategory.keys()].join(', ') || 'none'}.`,
-    );
-  };
-  const streamIdOf = (aggregate: AnyAggregate, id: string): string => {
-    if (aggregateOf(aggregate.category) !== aggregate) {
-      throw new SteleError(
-        'unknown-aggregate',
-        `This store was opened with another aggregate of category '${aggregate.category}' than the one given. Use one and the same value.`,
-      );
-    }
-    return streamOf(aggregate.category, id).streamId;
-  };
-
   const codec = rowCodec(aggregates);
   const groups = groupCommit(database, statements);
   const cache = stateCache(options.cachedStates ?? 1_000);
-  const inline = options.projections ?? [];
   const reader = { database, statements, codec };
   const append = appender({ ...reader, groups, inline, aggregateOf });
   const executor = { ...reader, cache, append, turns: turns() };

@@ -38,6 +38,17 @@ export function idOfKey(key: string, streamId: string, place: number): string {
   return uuidV5(JSON.stringify([key, streamId, place]), keyNamespace);
 }
 
+/** For those who do not compile. */
+export function checkDrafts(drafts: readonly Draft[]): void {
+  for (const { streamId, events } of drafts) {
+    if (typeof streamId === 'string' && Array.isArray(events)) continue;
+    throw new SteleError(
+      'invalid-argument',
+      'An append takes a stream, such as User.stream(id), and a list of events.',
+    );
+  }
+}
+
 /**
  * Validates and encodes everything, so that nothing is sent unless all of it can be stored.
  *
