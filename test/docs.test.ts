@@ -65,10 +65,11 @@ describe('the documentation', () => {
       const database = await createTestDatabase({ migrated: false });
       const loader = path.join(root, 'node_modules', 'tsx', 'dist', 'loader.mjs');
       const env = { ...process.env, DATABASE_URL: database.connectionString };
-      await run(process.execPath, ['--import', loader, moduleOf(file)], {
+      const exit = run(process.execPath, ['--import', loader, moduleOf(file)], {
         cwd: folder,
         env: { ...env, TSX_TSCONFIG_PATH: path.join(folder, 'tsconfig.json') },
       });
+      await expect(exit).resolves.toMatchObject({ stderr: '' });
       await database.drop();
     },
   );
