@@ -54,8 +54,8 @@ interface Waiting {
 }
 
 /**
- * Two flights at a time: while one is being committed, the next is being written. With one, 64
- * callers reached 0.7 times the rate; with four, groups are smaller and the rate is no higher.
+ * Two flights at a time: while one is being committed, the next is being written. With one, 1,024
+ * callers reached 0.75 times the rate; with four, groups are smaller and the rate is no higher.
  */
 const lanes = 2;
 
@@ -94,15 +94,19 @@ export function groupCommit(database: Database, statements: Statements): GroupCo
   const schedule = (): void => {
     if (scheduled) return;
     scheduled = true;
-    // After the microtasks: callers that go on at the same moment share a group.
-    setImmediate(() => {
-      scheduled = false;
-      while (queue.some(mayFly)) {
-        const group = takeGroup();
-        if (group.length === 0) break;
-        void fly(group);
-      }
-    });
+    // After the microtasks, so that callers that go on at the same moment share a group. Where nobody
+    // is on the way, at once after them: a turn of the event loop would cost a single caller 40 µs.
+    if (flights === 0) process.nextTick(takeOff);
+    else setImmediate(takeOff);
+  };
+
+  const takeOff = (): void => {
+    scheduled = false;
+    while (queue.some(mayFly)) {
+      const group = takeGroup();
+      if (group.length === 0) break;
+      void fly(group);
+    }
   };
 
   /** The longest group that may go now, in the order of arrival. */
