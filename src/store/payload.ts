@@ -1,4 +1,4 @@
-import { v5 as uuidV5, v7 as uuidV7, validate as isUuid } from 'uuid';
+import { v5 as uuidV5, validate as isUuid } from 'uuid';
 import type { AnyAggregate } from '../types/aggregate.ts';
 import { SteleError, type ExpectedVersion } from '../types/errors.ts';
 import type { EventDefinition, EventVersion } from '../types/event.ts';
@@ -9,6 +9,7 @@ import { encodeJson } from '../types/storable.ts';
 import { categoryOf } from '../types/stream.ts';
 import { metadataAround } from './ambient.ts';
 import type { EncodedEvent, PreparedAppend, Write } from './append-statement.ts';
+import { newEventId } from './event-id.ts';
 import { storedNameOf } from './row-codec.ts';
 
 /** What an append asks of one stream, before it is checked. */
@@ -101,7 +102,7 @@ async function prepareWrite(
   for (const [place, event] of events.entries()) {
     const id =
       event.id ??
-      (idempotencyKey === undefined ? uuidV7() : idOfKey(idempotencyKey, streamId, place));
+      (idempotencyKey === undefined ? newEventId() : idOfKey(idempotencyKey, streamId, place));
     const result = encodeEvent(aggregate, event, id, streamId, asRead);
     // Nearly every schema answers at once, and then no microtask is spent.
     encoded.push(result instanceof Promise ? await result : result);
