@@ -71,6 +71,58 @@ describe('a mistake is told in the words of the one who made it', () => {
     await expect(store).rejects.toMatchObject({ code: 'unknown-aggregate' });
   });
 
+  it('an append of its own inside a handler, which would wait for itself', async () => {
+    const Echo = projection('echo', {
+      aggregates: [Careless],
+      on: {
+        Happened: async ({ streamId }) => {
+          await store.append(Careless.stream(`${streamId} again`), [Careless.emit.Happened()]);
+        },
+      },
+    });
+    await using store = await openStore({
+      connection: database.connectionString,
+      aggregates: [Careless],
+      projections: [Echo],
+    });
+    await expect(
+      store.append(Careless.stream('echo'), [Careless.emit.Happened()]),
+    ).rejects.toMatchObject({ code: 'projection-failed', cause: { code: 'invalid-argument' } });
+  });
+
+  it('a correlation that is too long for its index', async () => {
+    const store = await open();
+    const changed = User.emit.EmailChanged({ email: 'ada@example.com' });
+    const metadata = { correlationId: 'x'.repeat(501) };
+    await expect(store.append(User.stream('1'), [changed], { metadata })).rejects.toThrow(
+      "Metadata 'correlationId' is text of at most 500 characters, but got 501 characters.",
+    );
+  });
+
+  it('an event that no state can be made of is not stored', async () => {
+    const Broken = aggregate('broken', {
+      events: { Broke: event(z.object({})) },
+      initialState: () => 0,
+      evolve: {
+        Broke: () => {
+          throw new Error('cannot');
+        },
+      },
+      commands: {
+        break: { input: z.object({}), decide: (_, _state, { emit }) => emit.Broke() },
+      },
+    });
+    await using store = await openStore({
+      connection: database.connectionString,
+      aggregates: [Broken],
+    });
+    await expect(store.execute(Broken, '1', 'break', {})).rejects.toMatchObject({
+      code: 'evolve-failed',
+    });
+    const { value } = await store.readStream(Broken, '1').next();
+    expect(value).toBeUndefined();
+  });
+
   it('a login that may not use the schema', async () => {
     const login = `nobody_${process.pid}`;
     await database.query(`create role ${login} login password 'secret'`);

@@ -1,7 +1,7 @@
 import pg from 'pg';
 import { SteleError } from '../types/errors.ts';
 import { columnTypes, type Statement } from './statement.ts';
-import { isConnectionLoss, isServerError } from './sqlstate.ts';
+import { isConnectionLoss, isServerError, isTransient } from './sqlstate.ts';
 import { reconnect, retry } from './retry.ts';
 
 /**
@@ -119,7 +119,7 @@ export function openDatabase(options: DatabaseOptions): Database {
       values: unknown[],
     ): Promise<Row[]> => {
       try {
-        return await retry(reconnect, isConnectionLoss, () =>
+        return await retry(reconnect, mayReadAgain, () =>
           whileOpen(() => on<Row>(pool, statement, values)),
         );
       } catch (error) {
@@ -149,6 +149,11 @@ export function openDatabase(options: DatabaseOptions): Database {
       else pool.off('error', ignore);
     },
   };
+}
+
+/** Under a stricter isolation than usual, reading may collide with writing. */
+function mayReadAgain(error: unknown): boolean {
+  return isConnectionLoss(error) || isTransient(error);
 }
 
 /**

@@ -13,7 +13,7 @@ export interface RetryPolicy {
 export const reconnect: RetryPolicy = { attempts: 14, baseMs: 20, maximumMs: 2_000 };
 
 /** For transactions that were in each other's way. */
-export const collide: RetryPolicy = { attempts: 5, baseMs: 5, maximumMs: 200 };
+export const collide: RetryPolicy = { attempts: 12, baseMs: 5, maximumMs: 200 };
 
 /**
  * The wait before attempt `attempt` (from 2), with full jitter, which spreads callers best.

@@ -23,7 +23,8 @@ export function inTransaction<T>(
   task: (client: pg.PoolClient) => Promise<T>,
 ): Promise<T> {
   return database.withClient(async (client) => {
-    await client.query('begin');
+    // Appends rely on seeing what was committed while they waited for a lock.
+    await client.query('begin isolation level read committed');
     let result: T;
     try {
       result = await task(client);

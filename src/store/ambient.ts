@@ -1,4 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { SteleError } from '../types/errors.ts';
 import type { Metadata } from '../types/metadata.ts';
 import type { RecordedEvent } from '../types/recorded-event.ts';
 
@@ -26,6 +27,31 @@ export function withMetadata<T>(metadata: Metadata, task: () => T): T {
 export function causedBy<T>(event: RecordedEvent, task: () => T): T {
   const { metadata, id } = event;
   return withMetadata({ causationId: id, correlationId: metadata.correlationId ?? id }, task);
+}
+
+/** Whether the handler that a call came from is still running. */
+const handler = new AsyncLocalStorage<{ running: boolean }>();
+
+/** Runs a handler of a projection, whose transaction waits for it. */
+export async function runHandler<T>(task: () => Promise<T>): Promise<T> {
+  const run = { running: true };
+  try {
+    return await handler.run(run, task);
+  } finally {
+    run.running = false;
+  }
+}
+
+/**
+ * An append of its own inside a handler would wait for a stream or a connection that the handler's
+ * transaction holds, while that waits for the handler: a circle that no database sees.
+ */
+export function refuseInsideHandler(): void {
+  if (handler.getStore()?.running !== true) return;
+  throw new SteleError(
+    'invalid-argument',
+    'An append or a command inside a handler of a projection has to be part of its transaction: pass `{ transaction }`, which the handler is given.',
+  );
 }
 
 /** What {@link withMetadata} has put around the call, and what is given to the call itself. */

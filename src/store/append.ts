@@ -10,7 +10,7 @@ import {
 } from '../types/errors.ts';
 import type { RecordedEvent } from '../types/recorded-event.ts';
 import { categoryOf } from '../types/stream.ts';
-import { causedBy } from './ambient.ts';
+import { causedBy, refuseInsideHandler, runHandler } from './ambient.ts';
 import {
   sendAppends,
   type PreparedAppend,
@@ -68,6 +68,7 @@ export function appender(parts: AppenderParts): Append {
   const { groups, inline, aggregateOf } = parts;
   return async (drafts, { idempotencyKey, transaction, asRead = false }) => {
     if (transaction !== undefined) checkTransaction(transaction);
+    if (transaction === undefined) refuseInsideHandler();
     if (drafts.length === 0) return [];
     checkDrafts(drafts);
     const projections = inline.filter(({ handles }) =>
@@ -165,7 +166,7 @@ async function project(
   for (const projection of projections) {
     if (!projection.handles(category, event.type)) continue;
     try {
-      await causedBy(event, () => projection.apply(event, transaction));
+      await causedBy(event, () => runHandler(() => projection.apply(event, transaction)));
     } catch (cause) {
       throw new ProjectionError(projection.name, event, cause);
     }

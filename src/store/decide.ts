@@ -86,12 +86,12 @@ export async function decideAll(
   const events: NewEvent[] = [];
   const endOf: number[] = [];
   let { state, version } = from;
-  for (const [index, command] of commands.entries()) {
+  for (const command of commands) {
     const decided = await decide(aggregate, streamId, command, { state, version });
     if ('rejection' in decided) return decided;
     events.push(...decided.events);
     endOf.push(events.length);
-    if (index === commands.length - 1) break;
+    // The last ones too: what no state can be made of must not be stored.
     for (const event of decided.events) {
       version += 1;
       state = evolve(aggregate, state, await provisional(aggregate, event, streamId, version));

@@ -87,7 +87,7 @@ export async function executeCommands(
  */
 function keyOf(commands: readonly Command[], key: string | undefined): string | undefined {
   if (key === undefined || key === '') return key;
-  return `${commands.map(({ name }) => name).join('+')}:${key}`;
+  return JSON.stringify([...commands.map(({ name }) => name), key]);
 }
 
 async function decideUntilStored(
@@ -149,6 +149,8 @@ async function decideUntilStored(
       const rejection = await rejectionOf(error, aggregate, streamId, ready, endOf, current);
       if (rejection !== undefined) return { ok: false, error: rejection, ...current };
       if (!isSteleError(error, 'concurrency') || error.streamId !== streamId) throw error;
+      // A stream that is behind the cached state has lost what was stored, such as by a failover.
+      if (error.actualVersion < current.version) parts.cache.delete(streamId);
       // The first conflict of a cached state says only that it was stale.
       if (mayBeStale) {
         mayBeStale = false;

@@ -70,7 +70,7 @@ const smallestShare = 16;
 const maximumEvents = 1_000;
 const maximumCharacters = 4_000_000;
 
-/** After this long in the air, a flight waits for a lock, and no longer counts as a lane's. */
+/** After this long in the air, a flight that may wait for a lock does, and counts no more as a lane's. */
 const stalledMs = 25;
 
 export function groupCommit(database: Database, statements: Statements): GroupCommit {
@@ -120,7 +120,12 @@ export function groupCommit(database: Database, statements: Statements): GroupCo
     const resentIds = new Set<string>();
     let room = { events: maximumEvents, characters: maximumCharacters };
     const most = Math.max(smallestShare, Math.ceil((queue.length + inFlight) / lanes));
+    let end = queue.length;
     for (const [index, waiting] of queue.entries()) {
+      if (group[0]?.alone === true || group.length >= most || room.events <= 0) {
+        end = index;
+        break;
+      }
       const { writes } = waiting.append;
       const size = sizeOf(writes);
       const exclusive = writes.length > 1 || writes[0]?.expectedVersion !== 'any';
@@ -130,20 +135,13 @@ export function groupCommit(database: Database, statements: Statements): GroupCo
         ids.some((id) => resentIds.has(id));
       const fits = room.events >= size.events && room.characters >= size.characters;
       const [leader] = group;
-      const joins =
-        leader === undefined
-          ? mayFly(waiting)
-          : fits && group.length < most && mayJoin(leader, waiting);
+      const joins = leader === undefined ? mayFly(waiting) : fits && mayJoin(leader, waiting);
       if (held || !joins) {
         left.push(waiting);
         for (const { streamId } of writes) closed.add(streamId);
         continue;
       }
       group.push(waiting);
-      if (waiting.alone) {
-        left.push(...queue.slice(index + 1));
-        break;
-      }
       for (const id of ids) resentIds.add(id);
       room = {
         events: room.events - size.events,
@@ -154,7 +152,7 @@ export function groupCommit(database: Database, statements: Statements): GroupCo
         if (exclusive) closed.add(streamId);
       }
     }
-    queue = left;
+    queue = left.concat(queue.slice(end));
     return group;
   };
 
@@ -188,11 +186,13 @@ export function groupCommit(database: Database, statements: Statements): GroupCo
     flights += 1;
     inFlight += group.length;
     let isStalled = false;
-    const timer = setTimeout(() => {
-      isStalled = true;
-      stalled += 1;
-      schedule();
-    }, stalledMs);
+    const timer = wait
+      ? setTimeout(() => {
+          isStalled = true;
+          stalled += 1;
+          schedule();
+        }, stalledMs)
+      : undefined;
     try {
       const appends = group.map(({ append }) => append);
       settle(group, await sendAppends(database, statements, null, appends, wait));

@@ -205,6 +205,15 @@ async function checkMetadata(
       );
     }
   }
+  for (const key of knownKeys) {
+    const value = metadata[key];
+    if (value === undefined || (typeof value === 'string' && value.length <= 500)) continue;
+    const found = typeof value === 'string' ? `${value.length} characters` : typeof value;
+    throw new SteleError(
+      'invalid-argument',
+      `Metadata '${key}' is text of at most 500 characters, but got ${found}.`,
+    );
+  }
   if (aggregate.metadata === undefined) return metadata;
   const valid = await validateNow(
     aggregate.metadata,

@@ -17,7 +17,7 @@ export interface Metadata {
 export interface RecordedMetadata {
   /** When the event was stored, by the database's clock. Never goes back within a stream. */
   readonly timestamp: Date;
-  /** The key that the append was given, if it was. */
+  /** The key that the append was given, if it was; a command's, with the command's name. */
   readonly idempotencyKey?: string;
 }
 
