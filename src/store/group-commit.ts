@@ -95,7 +95,7 @@ export function groupCommit(database: Database, statements: Statements): GroupCo
     if (scheduled) return;
     scheduled = true;
     // After the microtasks, so that callers that go on at the same moment share a group. Where nobody
-    // is on the way, at once after them: a turn of the event loop would cost a single caller 40 µs.
+    // is on the way, at once after them: a single caller need not wait for a turn of the event loop.
     if (flights === 0) process.nextTick(takeOff);
     else setImmediate(takeOff);
   };
