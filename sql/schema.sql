@@ -28,6 +28,53 @@ create table stele.migrations (
   constraint migrations_pkey PRIMARY KEY (number)
 );
 
+create table stele.parked_events (
+  subscription text collate "C" not null,
+  partition integer not null,
+  stream_id text collate "C" not null,
+  version bigint not null,
+  "position" bigint not null,
+  type text not null,
+  attempts integer not null,
+  error jsonb,
+  parked_at timestamp with time zone not null default clock_timestamp(),
+  request text,
+  constraint parked_events_pkey PRIMARY KEY (subscription, stream_id, version),
+  constraint parked_events_request_check CHECK ((request = ANY (ARRAY['replay'::text, 'discard'::text]))),
+  constraint parked_events_subscription_fkey FOREIGN KEY (subscription) REFERENCES stele.subscriptions(name) ON DELETE CASCADE
+);
+
+create table stele.partitions (
+  subscription text collate "C" not null,
+  partition integer not null,
+  checkpoint bigint not null,
+  status text not null default 'waiting'::text,
+  status_since timestamp with time zone not null default clock_timestamp(),
+  epoch bigint not null default 0,
+  owner uuid,
+  leased_until timestamp with time zone,
+  handled_at timestamp with time zone,
+  error jsonb,
+  constraint partitions_checkpoint_check CHECK ((checkpoint >= 0)),
+  constraint partitions_pkey PRIMARY KEY (subscription, partition),
+  constraint partitions_status_check CHECK ((status = ANY (ARRAY['waiting'::text, 'running'::text, 'retrying'::text, 'stopped'::text, 'outdated'::text]))),
+  constraint partitions_subscription_fkey FOREIGN KEY (subscription) REFERENCES stele.subscriptions(name) ON DELETE CASCADE
+) with (fillfactor=20);
+
+create table stele.projections (
+  name text collate "C" not null,
+  mode text not null,
+  fingerprint text not null,
+  built_at timestamp with time zone not null default clock_timestamp(),
+  shadow_fingerprint text,
+  shadow_started_at timestamp with time zone,
+  kept_fingerprint text,
+  kept_until timestamp with time zone,
+  kept_checkpoints jsonb,
+  constraint projections_mode_check CHECK ((mode = ANY (ARRAY['inline'::text, 'async'::text]))),
+  constraint projections_pkey PRIMARY KEY (name)
+);
+
 create table stele.streams (
   stream_id text collate "C" not null,
   category text collate "C" not null,
@@ -37,11 +84,57 @@ create table stele.streams (
   constraint streams_version_check CHECK ((version >= 0))
 ) with (fillfactor=80);
 
+create table stele.subscriptions (
+  name text collate "C" not null,
+  kind text not null,
+  partitions integer not null,
+  status text not null default 'active'::text,
+  status_since timestamp with time zone not null default clock_timestamp(),
+  categories text[] not null,
+  types text[] not null,
+  metadata jsonb,
+  constraint subscriptions_kind_check CHECK ((kind = ANY (ARRAY['transactional'::text, 'reaction'::text, 'projection'::text]))),
+  constraint subscriptions_partitions_check CHECK (((partitions >= 1) AND (partitions <= 1024))),
+  constraint subscriptions_pkey PRIMARY KEY (name),
+  constraint subscriptions_status_check CHECK ((status = ANY (ARRAY['active'::text, 'paused'::text])))
+);
+
+create table stele.workers (
+  id uuid not null,
+  label text not null,
+  subscriptions text[] not null,
+  started_at timestamp with time zone not null default clock_timestamp(),
+  alive_until timestamp with time zone not null,
+  constraint workers_pkey PRIMARY KEY (id)
+) with (fillfactor=50);
+
 CREATE INDEX events_category ON stele.events USING btree (category, "position");
 
 CREATE INDEX events_correlation ON stele.events USING btree (((metadata ->> 'correlationId'::text)), "position") WHERE (metadata ? 'correlationId'::text);
 
 CREATE INDEX events_position ON stele.events USING btree ("position");
+
+CREATE INDEX parked_events_partition ON stele.parked_events USING btree (subscription, partition, "position");
+
+CREATE OR REPLACE FUNCTION stele.advance(subscription text, partition integer, epoch bigint, known bigint, checkpoint bigint)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+#variable_conflict use_variable
+begin
+  update "stele".partitions p
+  set checkpoint = advance.checkpoint, handled_at = clock_timestamp(), status = 'running',
+    status_since = case p.status when 'running' then p.status_since else clock_timestamp() end
+  where p.subscription = advance.subscription and p.partition = advance.partition
+    and p.epoch = advance.epoch and p.checkpoint = known and advance.checkpoint >= known;
+  if not found then
+    raise exception using
+      errcode = 'ST003',
+      message = format('partition %s of subscription %s is no longer owned in epoch %s at position %s',
+        partition, quote_literal(subscription), epoch, known);
+  end if;
+end
+$function$;
 
 CREATE OR REPLACE FUNCTION stele.append(wait boolean, resent boolean, head_append integer[], head_stream text[], head_category text[], head_expected bigint[], head_events integer[], event_head integer[], event_place integer[], event_id uuid[], event_type text[], event_schema_version integer[], event_data jsonb[], event_metadata jsonb[], OUT outcomes text[], OUT versions bigint[], OUT recorded_at bigint[], OUT positions bigint[])
  RETURNS record
@@ -83,6 +176,10 @@ begin
       where s.stream_id = any (head_stream) order by s.stream_id for update
     ) s;
   end if;
+
+  -- Read again, since the locks may have taken long: whoever reads from a time on relies on positions
+  -- being taken soon after.
+  clock := date_trunc('milliseconds', clock_timestamp());
 
   -- Within a stream, time never goes back, whatever the clock does: the state at a time is then the
   -- state at a version.
@@ -188,6 +285,59 @@ begin
 end
 $function$;
 
+CREATE OR REPLACE FUNCTION stele.heartbeat(worker uuid, label text, able text[], lease interval)
+ RETURNS TABLE(subscription text, partition integer, partitions integer, epoch bigint, checkpoint bigint, requests boolean, keep boolean)
+ LANGUAGE plpgsql
+AS $function$
+#variable_conflict use_column
+begin
+  insert into "stele".workers (id, label, subscriptions, alive_until)
+  values (worker, label, able, clock_timestamp() + lease)
+  on conflict (id) do update set subscriptions = able, alive_until = clock_timestamp() + lease;
+  delete from "stele".workers w where w.id in (
+    select id from "stele".workers where alive_until < clock_timestamp() - interval '1 hour'
+    order by id for update skip locked
+  );
+  update "stele".partitions p set leased_until = clock_timestamp() + lease where p.owner = worker;
+  with free as (
+    select f.* from unnest(able) n (name), lateral (
+      select p.subscription, p.partition from "stele".partitions p
+      where p.subscription = n.name and p.status <> 'stopped'
+        and (p.owner is null or p.leased_until < clock_timestamp())
+      order by p.partition
+      limit greatest(0, coalesce("stele".share_of(n.name, worker), 0) - (
+        select count(*) from "stele".partitions o where o.subscription = n.name and o.owner = worker
+      ))
+      for update skip locked
+    ) f
+  )
+  update "stele".partitions p
+  set owner = worker, leased_until = clock_timestamp() + lease, epoch = p.epoch + 1,
+    status = 'running', status_since = clock_timestamp()
+  from free
+  where p.subscription = free.subscription and p.partition = free.partition;
+  return query
+    select o.subscription, o.partition, s.partitions, o.epoch, o.checkpoint,
+      exists (
+        select from "stele".parked_events e
+        where e.subscription = o.subscription and e.partition = o.partition and e.request is not null
+      ),
+      o.place <= coalesce("stele".share_of(o.subscription, worker), 0)
+    from (
+      select p.*, row_number() over (partition by p.subscription order by p.partition) as place
+      from "stele".partitions p where p.owner = worker
+    ) o
+    join "stele".subscriptions s on s.name = o.subscription
+    order by 1, 2;
+end
+$function$;
+
+CREATE OR REPLACE FUNCTION stele.partition_of(stream_id text, partitions integer)
+ RETURNS integer
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN (((hashtextextended((stream_id COLLATE "C"), (0)::bigint) & (2147483647)::bigint) % (partitions)::bigint))::integer;
+
 CREATE OR REPLACE FUNCTION stele.refuse_change()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -201,6 +351,22 @@ begin
     message = format('events are append-only: %s was refused', lower(tg_op)),
     hint = 'Append an event that corrects the earlier one.';
 end
+$function$;
+
+CREATE OR REPLACE FUNCTION stele.share_of(subscription text, worker uuid)
+ RETURNS integer
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select s.partitions / w.workers + (w.place <= s.partitions % w.workers)::integer
+  from "stele".subscriptions s, (
+    select w.id, count(*) over () as workers, row_number() over (
+      order by pg_catalog.hashtextextended(share_of.subscription || w.id, 0), w.id
+    ) as place
+    from "stele".workers w
+    where share_of.subscription = any (w.subscriptions) and w.alive_until > clock_timestamp()
+  ) w
+  where s.name = share_of.subscription and s.status = 'active' and w.id = share_of.worker
 $function$;
 
 CREATE OR REPLACE FUNCTION stele.watermark(OUT "position" bigint, OUT visible bigint, OUT transactions text[])
@@ -237,11 +403,26 @@ grant select on table stele.events to stele_reader;
 grant insert, select on table stele.events to stele_writer;
 grant select on table stele.migrations to stele_reader;
 grant select on table stele.migrations to stele_writer;
+grant select on table stele.parked_events to stele_reader;
+grant delete, insert, select, update on table stele.parked_events to stele_writer;
+grant select on table stele.partitions to stele_reader;
+grant delete, insert, select, update on table stele.partitions to stele_writer;
 grant select on sequence stele.positions to stele_reader;
 grant select, usage on sequence stele.positions to stele_writer;
+grant select on table stele.projections to stele_reader;
+grant delete, insert, select, update on table stele.projections to stele_writer;
 grant select on table stele.streams to stele_reader;
 grant insert, select, update on table stele.streams to stele_writer;
+grant select on table stele.subscriptions to stele_reader;
+grant delete, insert, select, update on table stele.subscriptions to stele_writer;
+grant select on table stele.workers to stele_reader;
+grant delete, insert, select, update on table stele.workers to stele_writer;
+grant execute on function stele.advance to stele_writer;
 grant execute on function stele.append to stele_writer;
+grant execute on function stele.heartbeat to stele_writer;
+grant execute on function stele.partition_of to stele_reader;
+grant execute on function stele.partition_of to stele_writer;
 grant execute on function stele.refuse_change to public;
+grant execute on function stele.share_of to stele_writer;
 grant execute on function stele.watermark to stele_reader;
 grant execute on function stele.watermark to stele_writer;

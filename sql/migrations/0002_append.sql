@@ -82,6 +82,10 @@ begin
     ) s;
   end if;
 
+  -- Read again, since the locks may have taken long: whoever reads from a time on relies on positions
+  -- being taken soon after.
+  clock := date_trunc('milliseconds', clock_timestamp());
+
   -- Within a stream, time never goes back, whatever the clock does: the state at a time is then the
   -- state at a version.
   with locked as materialized (

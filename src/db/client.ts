@@ -40,6 +40,8 @@ export interface Database {
   ): Promise<Row[]>;
   /** Lends a connection; it is thrown away if it comes back broken or in a transaction. */
   withClient<T>(task: (client: pg.PoolClient) => Promise<T>): Promise<T>;
+  /** A connection beside the pool, which the caller ends. It may break at any time: listen to `error`. */
+  connect(): Promise<pg.Client>;
   /** Ends the pool, if it was not given. */
   close(): Promise<void>;
 }
@@ -137,6 +139,12 @@ export function openDatabase(options: DatabaseOptions): Database {
           client.release(client.getTransactionStatus() !== 'I');
         }
       }),
+    connect: async () => {
+      const client = new pg.Client(pool.options);
+      client.on('error', ignore);
+      await client.connect();
+      return client;
+    },
     close: async () => {
       closed = true;
       if (inUse > 0) {

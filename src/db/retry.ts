@@ -19,7 +19,7 @@ export const collide: RetryPolicy = { attempts: 12, baseMs: 5, maximumMs: 200 };
  * The wait before attempt `attempt` (from 2), with full jitter, which spreads callers best.
  * Source: Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
  */
-function backoff(policy: RetryPolicy, attempt: number): number {
+export function backoff(policy: RetryPolicy, attempt: number): number {
   return Math.random() * Math.min(policy.maximumMs, policy.baseMs * 2 ** (attempt - 2));
 }
 

@@ -9,10 +9,13 @@ export const sqlstate = {
   uniqueViolation: '23505',
   insufficientPrivilege: '42501',
   undefinedTable: '42P01',
+  duplicateSchema: '42P06',
   invalidSchemaName: '3F000',
   readOnlyTransaction: '25006',
   /** Stele's own: reading by position from a standby. */
   standby: 'ST001',
+  /** Stele's own: whoever wrote a checkpoint no longer owns the partition. */
+  fenced: 'ST003',
 } as const;
 
 /** What a server reports of an error. */

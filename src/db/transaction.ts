@@ -15,16 +15,18 @@ class LostConnectionError extends Error {
 /**
  * Runs `task` in a transaction of its own: committed when it resolves, rolled back when it throws.
  *
+ * @param settings - more SQL for the first round trip, such as `set local`
  * @throws SteleError `transaction-lost` when the server answers COMMIT with a rollback: an error was
  * caught and swallowed inside, and Postgres had given the transaction up by then
  */
 export function inTransaction<T>(
   database: Database,
   task: (client: pg.PoolClient) => Promise<T>,
+  settings = '',
 ): Promise<T> {
   return database.withClient(async (client) => {
     // Appends rely on seeing what was committed while they waited for a lock.
-    await client.query('begin isolation level read committed');
+    await client.query(`begin isolation level read committed;${settings}`);
     let result: T;
     try {
       result = await task(client);

@@ -19,6 +19,7 @@ export interface InFlight {
   readonly runAround: <T>(operation: () => Promise<T>) => Promise<T>;
   /** Refuses further operations, and resolves when the last one has ended. */
   close(): Promise<void>;
+  readonly isClosed: () => boolean;
 }
 
 export function inFlight(): InFlight {
@@ -41,6 +42,7 @@ export function inFlight(): InFlight {
   return {
     run,
     runAround: (operation) => run(() => inside.run(true, operation)),
+    isClosed: () => closed,
     close: () =>
       new Promise((resolve) => {
         closed = true;

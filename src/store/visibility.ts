@@ -27,7 +27,8 @@ import { isConnectionLoss } from '../db/sqlstate.ts';
 import { ReadStalledError, type Blocker } from '../types/errors.ts';
 import type { Statements } from './statements.ts';
 
-interface Watermark {
+/** What a look at the database has shown. */
+export interface Watermark {
   readonly position: number;
   /** The highest position that was visible after the transactions had been looked at. */
   readonly visible: number;
@@ -91,13 +92,15 @@ async function waitUntilSafe(
   return Math.min(asked.position, visible);
 }
 
-async function watermark(database: Database, statements: Statements): Promise<Watermark> {
+/** One look at how far the store may be read. */
+export async function watermark(database: Database, statements: Statements): Promise<Watermark> {
   const [row] = await database.query<[number, number, string[]]>(statements.watermark, []);
   if (row === undefined) throw new Error('The function `watermark` always returns a row.');
   return { position: row[0], visible: row[1], transactions: row[2] };
 }
 
-async function blockersAmong(
+/** Which sessions these transactions belong to, the oldest first. */
+export async function blockersAmong(
   database: Database,
   statements: Statements,
   transactions: readonly string[],

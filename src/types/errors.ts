@@ -11,6 +11,13 @@ export type ErrorCode =
   | 'upcast-failed'
   | 'evolve-failed'
   | 'projection-failed'
+  | 'projection-changed'
+  | 'projection-not-built'
+  | 'rebuild-running'
+  | 'rebuild-failed'
+  | 'subscription-failed'
+  | 'subscription-stopped'
+  | 'wait-timeout'
   | 'read-stalled'
   | 'retries-exhausted'
   | 'schema-newer-than-library'
@@ -50,6 +57,8 @@ interface ErrorByCode {
   'unknown-schema-version': UnknownSchemaVersionError;
   'projection-failed': ProjectionError;
   'read-stalled': ReadStalledError;
+  'subscription-stopped': SubscriptionStoppedError;
+  'wait-timeout': WaitTimeoutError;
 }
 
 /**
@@ -245,6 +254,54 @@ export class ReadStalledError extends SteleError {
         'Commit or end them: events behind them cannot be given out in order before that.',
     );
     this.blockers = blockers;
+  }
+}
+
+/** Something was waited for that a stopped subscription will not handle. */
+export class SubscriptionStoppedError extends SteleError {
+  declare readonly code: 'subscription-stopped';
+  readonly subscription: string;
+  /** The position that was waited for. */
+  readonly position: number;
+  /** The position up to which it has handled everything. */
+  readonly checkpoint: number;
+
+  constructor(subscription: string, position: number, checkpoint: number, reason: string) {
+    super(
+      'subscription-stopped',
+      `'${subscription}' has stopped behind position ${checkpoint}, so it will not come to ${position}: ${reason}. ` +
+        'What was appended is stored. Mend the handler, then retry() the subscription.',
+    );
+    this.subscription = subscription;
+    this.position = position;
+    this.checkpoint = checkpoint;
+  }
+}
+
+/** A subscription was not at a position in time. */
+export class WaitTimeoutError extends SteleError {
+  declare readonly code: 'wait-timeout';
+  readonly subscription: string;
+  /** The position that was waited for. */
+  readonly position: number;
+  /** The position up to which it has handled everything. */
+  readonly checkpoint: number;
+
+  constructor(
+    subscription: string,
+    position: number,
+    checkpoint: number,
+    status: string,
+    timeoutMs: number,
+  ) {
+    super(
+      'wait-timeout',
+      `'${subscription}' was not at position ${position} within ${timeoutMs} ms: it is ${status}, at ${checkpoint}. ` +
+        'What was appended is stored, and will be handled. Allow a longer timeoutMs, or see that it runs.',
+    );
+    this.subscription = subscription;
+    this.position = position;
+    this.checkpoint = checkpoint;
   }
 }
 

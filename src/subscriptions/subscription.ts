@@ -1,0 +1,190 @@
+import type { Transaction } from '../store/inline.ts';
+import type { AnyEventTypeOf } from '../store/store.ts';
+import type { Waitable } from '../store/waitable.ts';
+import type { AnyAggregate, EventOf, EventTypeOf } from '../types/aggregate.ts';
+import { SteleError } from '../types/errors.ts';
+import type { RecordedEvent } from '../types/recorded-event.ts';
+import type { Consumer, FailurePolicy, ReactionContext, StartingPoint } from './consumer.ts';
+import { waitUntilHandled } from './wait-for.ts';
+
+/**
+ * Handlers for some events of the aggregates, by name, each with the event's precise type.
+ *
+ * A mapped type instead of a conditional one, into which the compiler would put the default of Context
+ * before it looks at what `client` returns.
+ */
+export type SubscriptionHandlers<A extends AnyAggregate, Context> = {
+  readonly [Type in AnyEventTypeOf<A>]?: (
+    event: EventNamed<A, Type>,
+    context: NoInfer<Context>,
+  ) => Promise<void> | void;
+};
+
+/** The event of this name, of whichever of the aggregates declares it. */
+type EventNamed<A extends AnyAggregate, Type extends string> = A extends AnyAggregate
+  ? Type extends EventTypeOf<A>
+    ? EventOf<A, Type>
+    : never
+  : never;
+
+/** What a subscription or a reaction is given besides its handlers. */
+export interface SubscriptionOptions<Aggregates extends readonly AnyAggregate[]> {
+  /** The aggregates whose events it gets. */
+  readonly aggregates: Aggregates;
+  /** Only events whose metadata contains this. */
+  readonly metadata?: Readonly<Record<string, unknown>> | undefined;
+  /** Where it begins when it has never run; `'beginning'` unless given. */
+  readonly from?: StartingPoint | undefined;
+  /**
+   * How many may work on it at the same time, in one process or several; 1 unless given. Each gets
+   * streams of its own: the events of a stream stay in order, those of different streams do not.
+   */
+  readonly partitions?: number | undefined;
+  readonly onFailure?: FailurePolicy | undefined;
+}
+
+/** What {@link subscription} is given. */
+export interface SubscriptionDefinition<
+  Aggregates extends readonly AnyAggregate[],
+  Client,
+> extends SubscriptionOptions<Aggregates> {
+  /** What the handlers get instead of the `pg` client of the transaction: an ORM's, made of it. */
+  readonly client?: ((transaction: Transaction) => Client) | undefined;
+  /** The handlers. Only events that have one are read. */
+  readonly on: SubscriptionHandlers<Aggregates[number], Client>;
+}
+
+/** What {@link reaction} is given. */
+export interface ReactionDefinition<
+  Aggregates extends readonly AnyAggregate[],
+> extends SubscriptionOptions<Aggregates> {
+  /** The handlers. Only events that have one are read. */
+  readonly on: SubscriptionHandlers<Aggregates[number], ReactionContext>;
+}
+
+/** A durable consumer of the store. Made by {@link subscription} or {@link reaction}. */
+export interface Subscription extends Consumer, Waitable {}
+
+/**
+ * Declares a durable consumer whose handlers do nothing but SQL. They run in the transaction in which
+ * the checkpoint is written: exactly once, whatever crashes. What a handler throws rolls that back, and
+ * it is tried again as `onFailure` says.
+ *
+ * @throws SteleError `invalid-argument` for a handler of an event that no aggregate declares
+ *
+ * @example
+ * ```ts
+ * const Audit = subscription('audit', {
+ *   aggregates: [User],
+ *   on: {
+ *     EmailChanged: async ({ streamId, metadata }, transaction) => {
+ *       await transaction.query('insert into audit (what, who) values ($1, $2)', [streamId, metadata.userId]);
+ *     },
+ *   },
+ * });
+ * ```
+ */
+export function subscription<
+  const Aggregates extends readonly AnyAggregate[],
+  Client = Transaction,
+>(name: string, definition: SubscriptionDefinition<Aggregates, Client>): Subscription {
+  const { client } = definition;
+  const handlers = handlersOf<Client>(name, definition.aggregates, definition.on);
+  return consumer(name, 'transactional', definition, Object.keys(handlers), {
+    each: async (event, transaction) => {
+      // Without `client`, Client is its default, Transaction.
+      const given = client === undefined ? (transaction as Client) : client(transaction);
+      await handlers[event.type]?.(event, given);
+    },
+  });
+}
+
+/**
+ * Declares a durable consumer whose handlers act on the outside: send an e-mail, call a service, execute
+ * a command. Each event is handled at least once, and again when its process died before the checkpoint
+ * was written: pass `idempotencyKey` on, so that a repetition has no further effect.
+ *
+ * @throws SteleError `invalid-argument` for a handler of an event that no aggregate declares
+ *
+ * @example
+ * ```ts
+ * const Welcome = reaction('welcome-email', {
+ *   aggregates: [User],
+ *   from: 'now',
+ *   on: {
+ *     UserCreated: ({ data }, { idempotencyKey }) =>
+ *       mailer.send({ to: data.email, subject: 'Welcome', messageId: idempotencyKey }),
+ *   },
+ * });
+ * ```
+ */
+export function reaction<const Aggregates extends readonly AnyAggregate[]>(
+  name: string,
+  definition: ReactionDefinition<Aggregates>,
+): Subscription {
+  const handlers = handlersOf<ReactionContext>(name, definition.aggregates, definition.on);
+  return consumer(name, 'reaction', definition, Object.keys(handlers), {
+    react: async (event, context) => {
+      await handlers[event.type]?.(event, context);
+    },
+  });
+}
+
+type UntypedHandlers<Context> = Readonly<
+  Record<string, ((event: RecordedEvent, context: Context) => Promise<void> | void) | undefined>
+>;
+
+function handlersOf<Context>(
+  name: string,
+  aggregates: readonly AnyAggregate[],
+  on: object,
+): UntypedHandlers<Context> {
+  // The keys are events of the aggregates, and each handler takes its event: checked where it was
+  // declared, and here for those who do not compile.
+  const handlers = on as UntypedHandlers<Context>;
+  const events = new Set(aggregates.flatMap((aggregate) => Object.keys(aggregate.events)));
+  for (const [type, handler] of Object.entries(handlers)) {
+    if (!events.has(type)) {
+      throw new SteleError(
+        'invalid-argument',
+        `'${name}' has a handler for ${type}, which none of its aggregates declares.`,
+      );
+    }
+    if (typeof handler !== 'function') {
+      throw new SteleError(
+        'invalid-argument',
+        `The handler of '${name}' for ${type} is no function.`,
+      );
+    }
+  }
+  if (Object.keys(handlers).length === 0) {
+    throw new SteleError(
+      'invalid-argument',
+      `'${name}' has no handler, so it would get no events.`,
+    );
+  }
+  return handlers;
+}
+
+function consumer(
+  name: string,
+  kind: Consumer['kind'],
+  options: SubscriptionOptions<readonly AnyAggregate[]>,
+  types: readonly string[],
+  handler: Consumer['handler'],
+): Subscription {
+  const { aggregates, metadata, from = 'beginning', partitions = 1, onFailure = {} } = options;
+  const wanted = new Set(types);
+  return Object.freeze({
+    name,
+    kind,
+    aggregates,
+    handles: (_: string, type: string) => wanted.has(type),
+    metadata,
+    from,
+    partitions,
+    onFailure,
+    handler,
+    waitUntil: (parts, position, wait) => waitUntilHandled(parts, name, position, wait),
+  } satisfies Subscription);
+}
