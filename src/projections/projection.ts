@@ -1,44 +1,75 @@
-import type { InlineProjection, Transaction } from '../store/inline.ts';
+import type { Transaction } from '../store/inline.ts';
+import type { AnyEventTypeOf } from '../store/store.ts';
 import type { AnyAggregate, EventOf, EventTypeOf } from '../types/aggregate.ts';
-import { SteleError } from '../types/errors.ts';
 import type { RecordedEvent } from '../types/recorded-event.ts';
+import {
+  buildProjection,
+  clientMaker,
+  handledTypes,
+  type Projection,
+  type TableOptions,
+} from './definition.ts';
 
-/** Updates a read model by one event. Its SQL runs in the given transaction, and ends with it. */
-export type ProjectionHandler<Event> = (
+/**
+ * Updates a read model by one event. Its SQL runs in the given transaction, and ends with it.
+ *
+ * @typeParam Client - what the projection's `client` makes of the transaction
+ */
+export type ProjectionHandler<Event, Client = Transaction> = (
   event: Event,
-  transaction: Transaction,
+  transaction: Client,
 ) => Promise<void> | void;
 
 /** A handler for each event of the aggregates, by name, with the event's precise type. */
-export type ProjectionHandlers<A extends AnyAggregate> = Merge<
-  A extends AnyAggregate
-    ? { readonly [Type in EventTypeOf<A>]: ProjectionHandler<EventOf<A, Type>> }
-    : never
->;
+export type ProjectionHandlers<A extends AnyAggregate, Client = Transaction> = {
+  readonly [Type in AnyEventTypeOf<A>]: ProjectionHandler<EventNamed<A, Type>, NoInfer<Client>>;
+};
 
-type Merge<Union> = (Union extends unknown ? (member: Union) => void : never) extends (
-  merged: infer Merged,
-) => void
-  ? { [Key in keyof Merged]: Merged[Key] }
+/** The event of this name, of whichever of the aggregates declares it. */
+export type EventNamed<A extends AnyAggregate, Type extends string> = A extends AnyAggregate
+  ? Type extends EventTypeOf<A>
+    ? EventOf<A, Type>
+    : never
   : never;
+
+/** The names of events that must have a handler. */
+export type RequiredTypes<
+  A extends AnyAggregate,
+  Others extends 'ignore' | undefined,
+> = Others extends 'ignore' ? never : AnyEventTypeOf<A>;
+
+/** The names of events that may have a handler. */
+export type OptionalTypes<
+  A extends AnyAggregate,
+  Others extends 'ignore' | undefined,
+> = Others extends 'ignore' ? AnyEventTypeOf<A> : never;
 
 /** What {@link projection} is given. */
 export interface ProjectionDefinition<
   Aggregates extends readonly AnyAggregate[],
   Others extends 'ignore' | undefined,
-> {
+  Client = Transaction,
+> extends TableOptions<Client> {
   /** The aggregates whose events it is made of. */
   readonly aggregates: Aggregates;
   /** `'ignore'` to handle only the events that are named in `on`. */
   readonly others?: Others;
   /** The handlers; one for every event, unless `others` says otherwise. */
-  readonly on: Others extends 'ignore'
-    ? Partial<ProjectionHandlers<Aggregates[number]>>
-    : ProjectionHandlers<Aggregates[number]>;
+  // Mapped types instead of a conditional one, into which the compiler would put the default of Client
+  // before it looks at what `client` returns; and written out, since errors then print the handlers
+  // instead of a name and a whole aggregate.
+  readonly on: {
+    readonly [Type in RequiredTypes<Aggregates[number], Others>]: ProjectionHandler<
+      EventNamed<Aggregates[number], Type>,
+      NoInfer<Client>
+    >;
+  } & {
+    readonly [Type in OptionalTypes<Aggregates[number], Others>]?: ProjectionHandler<
+      EventNamed<Aggregates[number], Type>,
+      NoInfer<Client>
+    >;
+  };
 }
-
-/** A function from events to a read model. Made by {@link projection}. */
-export type Projection = InlineProjection;
 
 /**
  * Declares how events become a read model in tables of your own. Given to `openStore`, it runs
@@ -51,6 +82,7 @@ export type Projection = InlineProjection;
  * ```ts
  * const Users = projection('users', {
  *   aggregates: [User],
+ *   tables: 'create table users (id text primary key, email text not null unique)',
  *   on: {
  *     UserCreated: async ({ streamId, data }, transaction) => {
  *       await transaction.query('insert into users (id, email) values ($1, $2)', [streamId, data.email]);
@@ -65,40 +97,27 @@ export type Projection = InlineProjection;
 export function projection<
   const Aggregates extends readonly AnyAggregate[],
   Others extends 'ignore' | undefined = undefined,
->(name: string, definition: ProjectionDefinition<Aggregates, Others>): Projection {
-  const { aggregates, others } = definition;
-  // The keys of `on` are events of the aggregates and each handler takes its event: checked where it
-  // was declared, and below for those who do not compile.
+  Client = Transaction,
+>(name: string, definition: ProjectionDefinition<Aggregates, Others, Client>): Projection {
+  const { aggregates, others, client } = definition;
+  const types = handledTypes(name, aggregates, definition.on, others);
+  // The keys of `on` are events of the aggregates, and each handler takes its event and what `client`
+  // makes: checked where it was declared, and above for those who do not compile.
   const handlers = definition.on as {
-    readonly [type: string]: ProjectionHandler<RecordedEvent> | undefined;
+    readonly [type: string]: ProjectionHandler<RecordedEvent, unknown> | undefined;
   };
-  const events = aggregates.flatMap((aggregate) => Object.keys(aggregate.events));
-  const missing = events.filter((type) => typeof handlers[type] !== 'function');
-  if (others !== 'ignore' && missing.length > 0) {
-    throw new SteleError(
-      'invalid-argument',
-      `Projection '${name}' has no handler for ${missing.join(', ')}. Add one, or say \`others: 'ignore'\`.`,
-    );
-  }
-  const unknown = Object.keys(handlers).filter((type) => !events.includes(type));
-  if (unknown.length > 0) {
-    throw new SteleError(
-      'invalid-argument',
-      `Projection '${name}' has a handler for ${unknown.join(', ')}, which none of its aggregates declares.`,
-    );
-  }
-  const wanted = new Map(
-    aggregates.map((aggregate) => [
-      aggregate.category,
-      new Set(Object.keys(aggregate.events).filter((type) => Object.hasOwn(handlers, type))),
-    ]),
-  );
-  return Object.freeze({
+  const clientOf = clientMaker(client);
+  return buildProjection({
+    kind: 'projection',
     name,
     aggregates,
-    handles: (category: string, type: string) => wanted.get(category)?.has(type) === true,
-    apply: async (event: RecordedEvent, transaction: Transaction) => {
-      await handlers[event.type]?.(event, transaction);
+    types,
+    options: definition,
+    code: { ...handlers },
+    handler: {
+      each: async (event, transaction) => {
+        await handlers[event.type]?.(event, clientOf(transaction));
+      },
     },
   });
 }

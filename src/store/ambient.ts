@@ -29,17 +29,56 @@ export function causedBy<T>(event: RecordedEvent, task: () => T): T {
   return withMetadata({ causationId: id, correlationId: metadata.correlationId ?? id }, task);
 }
 
-/** Whether the handler that a call came from is still running. */
-const handler = new AsyncLocalStorage<{ running: boolean }>();
+/** The handler that a call came from. */
+interface RunningHandler {
+  /** Whether it is still running. */
+  running: boolean;
+  /** The session's own search path, where the handler runs under another one. */
+  readonly path: string | undefined;
+  /** Whether it handles history again, to make a read model of it. */
+  readonly replays: boolean;
+}
 
-/** Runs a handler of a projection, whose transaction waits for it. */
-export async function runHandler<T>(task: () => Promise<T>): Promise<T> {
-  const run = { running: true };
+const handler = new AsyncLocalStorage<RunningHandler>();
+
+/**
+ * Runs a handler of a projection, whose transaction waits for it.
+ *
+ * @param path - the session's own search path, where the handler runs under another one
+ */
+export async function runHandler<T>(
+  task: () => Promise<T>,
+  path?: string,
+  replays = false,
+): Promise<T> {
+  const run = { running: true, path, replays };
   try {
     return await handler.run(run, task);
   } finally {
     run.running = false;
   }
+}
+
+/** {@link runHandler} for history that was handled before: the handler may append nothing this time. */
+export function runReplay<T>(task: () => Promise<T>): Promise<T> {
+  return runHandler(task, undefined, true);
+}
+
+/** The session's own search path, where the running handler was given another one. */
+export function handlersPath(): string | undefined {
+  const run = handler.getStore();
+  return run?.running === true ? run.path : undefined;
+}
+
+/** What a handler appended when it first saw an event is in the store. */
+export function refuseInsideReplay(): void {
+  const run = handler.getStore();
+  if (run?.running !== true || !run.replays) return;
+  throw new SteleError(
+    'invalid-argument',
+    'A handler of a projection has appended while its read model is built again, which would store events twice. ' +
+      'Append in a subscription instead, which handles each event once.',
+  );
 }
 
 /**

@@ -2,15 +2,10 @@ import { asDatabaseError, type Database } from '../db/client.ts';
 import { hasState, sqlstate } from '../db/sqlstate.ts';
 import { inTransaction, transactionLost } from '../db/transaction.ts';
 import type { AnyAggregate } from '../types/aggregate.ts';
-import {
-  ConcurrencyError,
-  DuplicateEventError,
-  ProjectionError,
-  SteleError,
-} from '../types/errors.ts';
+import { ConcurrencyError, DuplicateEventError, SteleError } from '../types/errors.ts';
 import type { RecordedEvent } from '../types/recorded-event.ts';
 import { categoryOf } from '../types/stream.ts';
-import { causedBy, refuseInsideHandler, runHandler } from './ambient.ts';
+import { refuseInsideHandler, refuseInsideReplay } from './ambient.ts';
 import {
   sendAppends,
   type PreparedAppend,
@@ -21,6 +16,7 @@ import {
 import type { GroupCommit } from './group-commit.ts';
 import type { InlineProjection, Transaction } from './inline.ts';
 import { checkDrafts, idOfKey, prepareAppend, type Draft } from './payload.ts';
+import { projectInline } from './project.ts';
 import type { EventRow, RowCodec } from './row-codec.ts';
 import type { Statements } from './statements.ts';
 
@@ -69,6 +65,7 @@ export function appender(parts: AppenderParts): Append {
   return async (drafts, { idempotencyKey, transaction, asRead = false }) => {
     if (transaction !== undefined) checkTransaction(transaction);
     if (transaction === undefined) refuseInsideHandler();
+    else refuseInsideReplay();
     if (drafts.length === 0) return [];
     checkDrafts(drafts);
     const projections = inline.filter(({ handles }) =>
@@ -86,7 +83,10 @@ export function appender(parts: AppenderParts): Append {
     if (projections.length > 0) {
       return groups.submitTransaction(append, (append, wait) =>
         inTransaction(parts.database, (client) =>
-          appendAndProject(parts, client, append, idempotencyKey, projections, wait),
+          appendAndProject(parts, client, append, idempotencyKey, projections, {
+            wait,
+            isCallers: false,
+          }),
         ),
       );
     }
@@ -108,13 +108,14 @@ async function appendInside(
   const hasSavepoint = projections.length > 0;
   try {
     if (hasSavepoint) await transaction.query('savepoint stele_append');
+    const how = { wait: true, isCallers: true };
     const stored = await appendAndProject(
       parts,
       transaction,
       append,
       idempotencyKey,
       projections,
-      true,
+      how,
     );
     if (stored === undefined) throw new Error('Who waits for its streams finds none busy.');
     if (hasSavepoint) await releaseSavepoint(transaction);
@@ -143,34 +144,16 @@ async function appendAndProject(
   append: PreparedAppend,
   idempotencyKey: string | undefined,
   projections: readonly InlineProjection[],
-  wait: boolean,
+  { wait, isCallers }: { readonly wait: boolean; readonly isCallers: boolean },
 ): Promise<readonly StoredEvents[] | undefined> {
   const { database, statements } = parts;
   const [verdict] = await sendAppends(database, statements, transaction, [append], wait);
   if (verdict?.kind === 'busy') return undefined;
   const stored = await settle(parts, append, idempotencyKey, transaction, verdict);
-  for (const { events, deduplicated } of stored) {
-    // What was stored before was projected before, in the same transaction.
-    if (deduplicated) continue;
-    for (const event of events) await project(projections, event, transaction);
-  }
+  // What was stored before was projected before, in the same transaction.
+  const events = stored.flatMap(({ events, deduplicated }) => (deduplicated ? [] : events));
+  await projectInline(parts, projections, events, transaction, isCallers);
   return stored;
-}
-
-async function project(
-  projections: readonly InlineProjection[],
-  event: RecordedEvent,
-  transaction: Transaction,
-): Promise<void> {
-  const category = categoryOf(event.streamId);
-  for (const projection of projections) {
-    if (!projection.handles(category, event.type)) continue;
-    try {
-      await causedBy(event, () => runHandler(() => projection.apply(event, transaction)));
-    } catch (cause) {
-      throw new ProjectionError(projection.name, event, cause);
-    }
-  }
 }
 
 /** Turns a verdict into what was stored, or throws what it says. */

@@ -5,16 +5,19 @@ import type { AnyAggregate, CommandOf } from '../types/aggregate.ts';
 import { SteleError } from '../types/errors.ts';
 import type { NewEvent } from '../types/recorded-event.ts';
 import type { Stream } from '../types/stream.ts';
-import { appender } from './append.ts';
+import { appender, type Append } from './append.ts';
 import { causationTree } from './correlation.ts';
-import { executeCommands, type ExecuteSettings } from './execute.ts';
+import { executeCommands, type ExecuteSettings, type Execution } from './execute.ts';
 import { groupCommit } from './group-commit.ts';
 import { blameOf, historyOf } from './history.ts';
 import { inFlight } from './in-flight.ts';
 import { loadState, type LoadMoment } from './load.ts';
+import { notifier } from './notifier.ts';
+import { setParts, type StoreParts } from './parts.ts';
 import { flatten, storePages, streamPages } from './read.ts';
 import { registry } from './registry.ts';
 import { rowCodec, storedNameOf, type EventRow } from './row-codec.ts';
+import { signals } from './signals.ts';
 import { stateCache } from './state.ts';
 import { storeStatements } from './statements.ts';
 import type {
@@ -27,6 +30,7 @@ import type {
   UpTo,
 } from './store.ts';
 import { turns } from './turns.ts';
+import type { Waitable } from './waitable.ts';
 
 /**
  * Opens an event store on a Postgres database, and migrates the database if it has to be.
@@ -63,15 +67,69 @@ export async function openStore<const Aggregates extends readonly AnyAggregate[]
   const groups = groupCommit(database, statements);
   const cache = stateCache(options.cachedStates ?? 1_000);
   const reader = { database, statements, codec };
-  const append = appender({ ...reader, groups, inline, aggregateOf });
+  const hub = signals();
+  const notify = notifier(database, statements, schema);
+  hub.onAppended(notify.appended);
+  const appendQuietly = appender({ ...reader, groups, inline, aggregateOf });
+  const append: Append = async (drafts, settings) => {
+    const stored = await appendQuietly(drafts, settings);
+    hub.appended();
+    return stored;
+  };
   const executor = { ...reader, cache, append, turns: turns() };
 
   const operations = inFlight();
+  const parts: StoreParts = {
+    ...reader,
+    schema,
+    aggregates,
+    aggregateOf,
+    inline,
+    signals: hub,
+    inFlight: operations,
+    beforeClose: new Set(),
+  };
+  try {
+    for (const projection of inline) {
+      await projection.prepare?.(parts, options.changedProjections ?? 'refuse');
+    }
+  } catch (error) {
+    await database.close();
+    throw error;
+  }
+
   let closed: Promise<void> | undefined;
-  const close = (): Promise<void> => (closed ??= operations.close().then(() => database.close()));
+  const close = (): Promise<void> =>
+    (closed ??= (async () => {
+      await Promise.all([...parts.beforeClose].map((task) => task()));
+      await operations.close();
+      await notify.close();
+      await database.close();
+    })());
   const { run, runAround } = operations;
+  const waitUntil = async (
+    targets: readonly Waitable[] = [],
+    position: number | undefined,
+  ): Promise<void> => {
+    // What runs in the append's transaction has handled it.
+    const behind = targets.filter((target) => !inline.some(({ name }) => name === target.name));
+    if (position === undefined) return;
+    await Promise.all(behind.map((target) => target.waitUntil(parts, position)));
+  };
   // Only a projection's handlers are the application's own code inside an append.
   const runAppend = inline.length === 0 ? run : runAround;
+
+  const execute = async (
+    aggregate: AnyAggregate,
+    id: string,
+    commands: readonly CommandOf<AnyAggregate>[],
+    settings: ExecuteSettings & AppendOptions,
+  ): Promise<Execution> => {
+    const streamId = streamIdOf(aggregate, id);
+    const done = await executeCommands(executor, aggregate, streamId, commands, settings);
+    if (done.ok) await waitUntil(settings.waitFor, done.position);
+    return done;
+  };
 
   // Rows and untyped values become an aggregate's own types here and nowhere else: the codec decodes
   // by the aggregate that owns the category, and streamIdOf makes sure that it is the one given.
@@ -81,6 +139,7 @@ export async function openStore<const Aggregates extends readonly AnyAggregate[]
         const { expectedVersion = 'any', metadata } = settings;
         const drafts = [{ streamId, events, expectedVersion, metadata }];
         const [stored] = await append(drafts, settings);
+        await waitUntil(settings.waitFor, stored?.position);
         return stored;
       }),
     appendAll: (appends, settings = {}) =>
@@ -91,19 +150,19 @@ export async function openStore<const Aggregates extends readonly AnyAggregate[]
           expectedVersion,
           metadata,
         }));
-        return append(drafts, settings);
+        const stored = await append(drafts, settings);
+        await waitUntil(settings.waitFor, Math.max(...stored.map(({ position }) => position)));
+        return stored;
       }),
     load: (aggregate, id, moment = {}) =>
       run(async () => loadState(executor, aggregate, streamIdOf(aggregate, id), moment)),
     execute: (aggregate, id, name, input, settings = {}) =>
       runAround(async () => {
         const commands = [{ category: aggregate.category, name, input }];
-        return executeCommands(executor, aggregate, streamIdOf(aggregate, id), commands, settings);
+        return execute(aggregate, id, commands, settings);
       }),
     executeAll: (aggregate, id, commands, settings = {}) =>
-      runAround(async () =>
-        executeCommands(executor, aggregate, streamIdOf(aggregate, id), commands, settings),
-      ),
+      runAround(async () => execute(aggregate, id, commands, settings)),
     readStream: (aggregate, id, range = {}) =>
       flatten(streamPages(reader, streamIdOf(aggregate, id), range)),
     read: ({ aggregates: only, types, after = 0, limit = Number.MAX_SAFE_INTEGER, signal } = {}) =>
@@ -130,7 +189,9 @@ export async function openStore<const Aggregates extends readonly AnyAggregate[]
     close,
     [Symbol.asyncDispose]: close,
   };
-  return untyped as unknown as Store;
+  const store = untyped as unknown as Store;
+  setParts(store, parts);
+  return store;
 }
 
 /** {@link Store} without the aggregates' own types. */
@@ -153,13 +214,13 @@ interface UntypedStore extends AsyncDisposable {
     id: string,
     name: string,
     input: unknown,
-    settings?: ExecuteSettings,
+    settings?: ExecuteSettings & AppendOptions,
   ): Promise<unknown>;
   executeAll(
     aggregate: AnyAggregate,
     id: string,
     commands: readonly CommandOf<AnyAggregate>[],
-    settings?: ExecuteSettings,
+    settings?: ExecuteSettings & AppendOptions,
   ): Promise<unknown>;
   readStream(aggregate: AnyAggregate, id: string, range?: ReadStreamOptions): Events<unknown>;
   read(options?: ReadOptions<AnyAggregate, string>): Events<unknown>;

@@ -68,7 +68,7 @@ export function streamPages(
 }
 
 /** A moment for Postgres, which does not read the signed years that ISO 8601 has for the far ones. */
-function timeOf(moment: Date | undefined): string {
+export function timeOf(moment: Date | undefined): string {
   if (moment === undefined || moment.getUTCFullYear() > 9999) return 'infinity';
   return moment.getUTCFullYear() < 1 ? '-infinity' : moment.toISOString();
 }

@@ -16,10 +16,14 @@ export interface Statements {
   readonly correlation: Statement;
   readonly watermark: Statement;
   readonly blockers: Statement;
+  readonly notify: Statement;
+  readonly enterProjection: Statement;
+  readonly setSearchPath: Statement;
+  readonly projectionMode: Statement;
 }
 
 /** The columns of an event, in the order that the row codec reads them. */
-const columns =
+export const columns =
   'position, stream_id, version, id, type, schema_version, data, metadata, ' +
   "date_part('epoch', recorded_at) * 1000";
 
@@ -158,5 +162,28 @@ export function storeStatements(schemaName: string): Statements {
          and l.mode = 'RowExclusiveLock' and l.granted and l.virtualtransaction = any ($1)
        order by 4 desc`,
     ),
+    // Returns the search path before. What stands in pg_namespace for this transaction is not the schema
+    // that the name means now, where tables were exchanged after its snapshot was taken: it would write
+    // to tables that another definition has built.
+    enterProjection: statement(
+      'enter-projection',
+      `with former as materialized (select current_setting('search_path') as path)
+       select path, set_config('search_path',
+         concat_ws(', ', quote_ident(nspname), nullif(coalesce($3::text, path), '')), true)
+       from former, ${schema}.projections p, pg_catalog.pg_namespace
+       where p.name = $1 and p.fingerprint = $2 and p.mode = 'inline'
+         and nspname = ('${schemaName.replaceAll("'", "''")}_' || $1)::name
+         and oid = to_regnamespace(quote_ident(nspname))`,
+    ),
+    setSearchPath: statement(
+      'set-search-path',
+      `with former as materialized (select current_setting('search_path') as path)
+       select path, set_config('search_path', $1, true) from former`,
+    ),
+    projectionMode: statement(
+      'projection-mode',
+      `select mode from ${schema}.projections where name = $1`,
+    ),
+    notify: statement('notify', `select pg_notify($1, '')`),
   };
 }

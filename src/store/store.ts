@@ -20,6 +20,7 @@ import type { StoredEvents } from './append.ts';
 import type { CausationNode } from './correlation.ts';
 import type { BlameEntry, HistoryEntry } from './history.ts';
 import type { InlineProjection, Transaction } from './inline.ts';
+import type { Waitable } from './waitable.ts';
 import type { LoadMoment } from './load.ts';
 
 /** What `openStore` is given. */
@@ -38,6 +39,12 @@ export interface StoreOptions<Aggregates extends readonly AnyAggregate[]> {
   readonly migrate?: boolean | undefined;
   /** `false` for a pooler that cannot carry prepared statements; `true` unless given. */
   readonly prepare?: boolean | undefined;
+  /**
+   * What to do when the tables of one of `projections` were built by another definition, or not yet:
+   * `'refuse'` to open, unless given, or `'ignore'` it, so that they can be rebuilt. Until then, an
+   * append that needs that projection fails with `projection-changed`.
+   */
+  readonly changedProjections?: 'refuse' | 'ignore' | undefined;
   /** For how many streams `load` and `execute` remember the state; 1,000 unless given. */
   readonly cachedStates?: number | undefined;
 }
@@ -53,6 +60,12 @@ export interface AppendOptions {
   readonly idempotencyKey?: string | undefined;
   /** A client inside a transaction of the caller's: the append is stored when that commits. */
   readonly transaction?: Transaction | undefined;
+  /**
+   * What has to have handled the append's events before it is answered, so that a query that follows
+   * finds them. When that takes longer than five seconds, a `wait-timeout` is thrown, and the events are
+   * stored all the same.
+   */
+  readonly waitFor?: readonly Waitable[] | undefined;
 }
 
 /** One of several streams that are appended to at once. */

@@ -1,0 +1,67 @@
+import pg from 'pg';
+import { quoteIdentifier } from '../db/identifier.ts';
+import type { StoreParts } from '../store/parts.ts';
+import type { Consumer } from '../subscriptions/consumer.ts';
+import type { ProjectionParts } from './parts.ts';
+import { schemaNames } from './schema.ts';
+import { projectionStatements } from './statements.ts';
+
+/** A projection as what runs behind the appends, on its live tables. */
+export function projectionConsumer(
+  parts: StoreParts,
+  projection: ProjectionParts,
+  anyDefinition: boolean,
+): Consumer {
+  const { name, tables, fingerprint } = projection;
+  if (tables === undefined) return consumerOf(projection, name, '');
+  const statements = projectionStatements(parts.schema);
+  return {
+    ...consumerOf(projection, name, pathSetting(schemaNames(parts.schema, name).live)),
+    // A swap ends the epochs of all partitions, so whoever owns one by then has asked after it.
+    isCurrent: async () => {
+      if (anyDefinition) return true;
+      const [row] = await parts.database.read<[string]>(statements.projection, [name]);
+      return row?.[0] === fingerprint;
+    },
+  };
+}
+
+/** A projection as what fills a shadow of its tables, under a name of its own. */
+export function shadowConsumer(parts: StoreParts, projection: ProjectionParts): Consumer {
+  const { name } = projection;
+  const { shadow } = schemaNames(parts.schema, name);
+  // What a crash of the server takes back, it takes back with its checkpoint: nobody has read it yet.
+  const settings = `${pathSetting(shadow)}set local synchronous_commit = off;`;
+  return {
+    ...consumerOf(projection, shadowName(name), settings),
+    onFailure: { ...projection.onFailure, then: 'stop' },
+    pageSize: 2_000,
+  };
+}
+
+/** The name under which a shadow's checkpoints are kept. No subscription can have it. */
+export function shadowName(projection: string): string {
+  return `${projection}~shadow`;
+}
+
+function consumerOf(projection: ProjectionParts, name: string, settings: string): Consumer {
+  const { aggregates, handles, partitions, onFailure, handler } = projection;
+  return {
+    name,
+    kind: 'projection',
+    aggregates,
+    handles,
+    metadata: undefined,
+    from: 'beginning',
+    partitions,
+    onFailure,
+    handler,
+    settings,
+  };
+}
+
+/** Puts a schema in front of the search path, as SQL for the beginning of a transaction. */
+function pathSetting(schemaName: string): string {
+  const first = pg.escapeLiteral(quoteIdentifier(schemaName));
+  return `select set_config('search_path', concat_ws(', ', ${first}, nullif(current_setting('search_path'), '')), true);`;
+}
