@@ -22,7 +22,7 @@ describe('a projection whose definition has changed since its tables were built'
     await (await openRuntime(store, { run: [tally('warned')] })).close();
     const { all, onNotice } = notices();
     const run = [tally('warned', { step: 2 })];
-    const runtime = await openRuntime(store, { run, changed: 'warn', onNotice });
+    const runtime = await openRuntime(store, { run, changedProjections: 'warn', onNotice });
     await store.append(Counter.stream('w'), [Counter.emit.Incremented({ to: 1 })]);
     await runtime.caughtUp();
     expect(all).toContainEqual({ kind: 'projection-changed', projection: 'warned' });
@@ -38,7 +38,7 @@ describe('a projection whose definition has changed since its tables were built'
     const after = tally('background', { step: 2 });
     const runtime = await openRuntime(other, {
       run: [after],
-      changed: 'rebuild',
+      changedProjections: 'rebuild',
       onNotice: heard.onNotice,
     });
     await heard.of('rebuilt');
@@ -61,7 +61,7 @@ describe('a projection whose definition has changed since its tables were built'
       stores.map((store) =>
         openRuntime(store, {
           run: [tally('together', { step: 4 })],
-          changed: 'rebuild',
+          changedProjections: 'rebuild',
           onNotice: heard.onNotice,
         }),
       ),

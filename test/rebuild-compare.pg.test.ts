@@ -111,7 +111,7 @@ describe('compare', () => {
   it('says so where there is nothing to compare with', async () => {
     const store = await open();
     await expect(compare(store, tally('nothing'))).rejects.toMatchObject({
-      code: 'invalid-argument',
+      code: 'projection-not-built',
     });
   });
 });

@@ -33,7 +33,7 @@ function failing(name: string, at: number, isMended: () => boolean): Projection 
     aggregates: [Counter],
     version: 'failing',
     tables: 'create table tally (id text primary key, events int not null, last int not null)',
-    onFailure: { attempts: 1 },
+    attempts: 1,
     on: {
       Incremented: async ({ streamId, data }, transaction) => {
         if (data.to === at && !isMended()) throw new Error(`cannot count to ${at}`);

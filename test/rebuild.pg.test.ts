@@ -13,17 +13,17 @@ const add = (store: Store, id: string, to: number) =>
 
 /** Appends to some streams until it is stopped. */
 function write(store: Store, name: string): () => Promise<number> {
-  let isStopped = false;
+  const stop = new AbortController();
   let count = 0;
   const writer = async (stream: number): Promise<void> => {
-    for (let to = 1; !isStopped; to += 1) {
+    for (let to = 1; !stop.signal.aborted; to += 1) {
       await add(store, `${name}-${stream}`, to);
       count += 1;
     }
   };
   const writers = Promise.all([1, 2, 3].map(writer));
   return async () => {
-    isStopped = true;
+    stop.abort();
     await writers;
     return count;
   };
@@ -31,10 +31,10 @@ function write(store: Store, name: string): () => Promise<number> {
 
 /** Looks at a read model without a pause; what it has seen. */
 function watch(of: TestDatabase, name: string): () => Promise<readonly number[]> {
-  let isStopped = false;
+  const stop = new AbortController();
   const sums: number[] = [];
   const watching = (async () => {
-    while (!isStopped) {
+    while (!stop.signal.aborted) {
       const [row] = await of.query<{ sum: string | null }>(
         `select sum(events) as sum from "stele_${name}".tally`,
       );
@@ -42,7 +42,7 @@ function watch(of: TestDatabase, name: string): () => Promise<readonly number[]>
     }
   })();
   return async () => {
-    isStopped = true;
+    stop.abort();
     await watching;
     return sums;
   };

@@ -28,6 +28,8 @@ export interface DatabaseOptions {
 export interface Database {
   /** How many connections there may be. */
   readonly size: number;
+  /** Whether there is a connection to be had at once. */
+  readonly hasFree: () => boolean;
   /** Runs one statement on any connection, once. */
   query<Row extends unknown[]>(statement: Statement, values: unknown[]): Promise<Row[]>;
   /** Runs one statement that only reads; again on another connection when this one is lost. */
@@ -114,6 +116,8 @@ export function openDatabase(options: DatabaseOptions): Database {
 
   return {
     size: pool.options.max,
+    hasFree: () =>
+      !closed && !pool.ending && (pool.idleCount > 0 || pool.totalCount < pool.options.max),
     on,
     query: (statement, values) => whileOpen(() => on(pool, statement, values)),
     read: async <Row extends unknown[]>(

@@ -1,22 +1,27 @@
 import pg from 'pg';
 import { quoteIdentifier } from '../db/identifier.ts';
+import { statement } from '../db/statement.ts';
 import type { StoreParts } from '../store/parts.ts';
 import type { Consumer } from '../subscriptions/consumer.ts';
 import type { ProjectionParts } from './parts.ts';
 import { schemaNames } from './schema.ts';
 import { projectionStatements } from './statements.ts';
 
+const sessionPath = statement('session-path', `select current_setting('search_path')`);
+
 /** A projection as what runs behind the appends, on its live tables. */
-export function projectionConsumer(
+export async function projectionConsumer(
   parts: StoreParts,
   projection: ProjectionParts,
   anyDefinition: boolean,
-): Consumer {
+): Promise<Consumer> {
   const { name, tables, fingerprint } = projection;
   if (tables === undefined) return consumerOf(projection, name, '');
+  const [row] = await parts.database.read<[string]>(sessionPath, []);
   const statements = projectionStatements(parts.schema);
   return {
     ...consumerOf(projection, name, pathSetting(schemaNames(parts.schema, name).live)),
+    sessionPath: row?.[0],
     // A swap ends the epochs of all partitions, so whoever owns one by then has asked after it.
     isCurrent: async () => {
       if (anyDefinition) return true;
@@ -34,8 +39,9 @@ export function shadowConsumer(parts: StoreParts, projection: ProjectionParts): 
   const settings = `${pathSetting(shadow)}set local synchronous_commit = off;`;
   return {
     ...consumerOf(projection, shadowName(name), settings),
-    onFailure: { ...projection.onFailure, then: 'stop' },
+    onFailure: 'stop',
     pageSize: 2_000,
+    replays: true,
   };
 }
 
@@ -45,7 +51,7 @@ export function shadowName(projection: string): string {
 }
 
 function consumerOf(projection: ProjectionParts, name: string, settings: string): Consumer {
-  const { aggregates, handles, partitions, onFailure, handler } = projection;
+  const { aggregates, handles, partitions, attempts, onFailure, handler } = projection;
   return {
     name,
     kind: 'projection',
@@ -54,6 +60,7 @@ function consumerOf(projection: ProjectionParts, name: string, settings: string)
     metadata: undefined,
     from: 'beginning',
     partitions,
+    attempts,
     onFailure,
     handler,
     settings,

@@ -1,15 +1,10 @@
 import type { Transaction } from '../store/inline.ts';
 import type { AnyEventOf, AnyEventTypeOf } from '../store/store.ts';
+import { clientMaker } from '../subscriptions/client-maker.ts';
 import type { AnyAggregate } from '../types/aggregate.ts';
 import { SteleError } from '../types/errors.ts';
 import type { RecordedEvent } from '../types/recorded-event.ts';
-import {
-  buildProjection,
-  clientMaker,
-  eventTypesOf,
-  type Projection,
-  type TableOptions,
-} from './definition.ts';
+import { buildProjection, eventTypesOf, type Projection, type TableOptions } from './definition.ts';
 
 /** What {@link batchProjection} is given. */
 export interface BatchProjectionDefinition<

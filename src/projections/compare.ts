@@ -6,7 +6,8 @@ import type { Store } from '../store/store.ts';
 import { safePosition } from '../store/visibility.ts';
 import { SteleError } from '../types/errors.ts';
 import { shadowName } from './async.ts';
-import { projectionParts, type HasProjectionParts } from './parts.ts';
+import type { Projection } from './definition.ts';
+import { projectionParts } from './parts.ts';
 import { rebuildStatements } from './rebuild-statements.ts';
 import { schemaNames } from './schema.ts';
 import {
@@ -43,7 +44,7 @@ export interface Comparison {
  * two differ at the same position. The live tables stay as they are, and what was built is kept: a
  * {@link rebuild} by the same definition goes on from there, and {@link cancelRebuild} drops it.
  *
- * @throws SteleError `invalid-argument` when there are no live tables to compare with
+ * @throws SteleError `projection-not-built` when there are no live tables to compare with
  * @throws what {@link rebuild} throws
  *
  * @example
@@ -55,7 +56,7 @@ export interface Comparison {
  */
 export async function compare(
   store: Store,
-  projection: HasProjectionParts,
+  projection: Projection,
   options: CompareOptions = {},
 ): Promise<Comparison> {
   const parts = partsOf(store);
@@ -70,14 +71,14 @@ export async function compare(
   });
 }
 
-async function requireLive(parts: StoreParts, projection: HasProjectionParts): Promise<void> {
+async function requireLive(parts: StoreParts, projection: Projection): Promise<void> {
   const { name } = projectionParts(projection);
   const { live } = schemaNames(parts.schema, name);
   const { schemaExists } = rebuildStatements(parts.schema);
   const [row] = await parts.database.read<[boolean]>(schemaExists, [live]);
   if (row?.[0] === true) return;
   throw new SteleError(
-    'invalid-argument',
+    'projection-not-built',
     `Projection '${name}' has no live tables to compare with. Run or rebuild it first.`,
   );
 }

@@ -11,7 +11,7 @@ import { checkProjectionName } from './schema.ts';
 import { prepareInline } from './tables.ts';
 
 /** What every kind of projection may be given. */
-export interface ProjectionOptions {
+export interface ProjectionOptions extends FailurePolicy {
   /**
    * Stands for the code of the handlers: another version is another read model, which has to be rebuilt.
    * Without it, their source text does, which a bundler or compiler may change, and which does not show
@@ -23,8 +23,6 @@ export interface ProjectionOptions {
    * unless given. Events of different streams then come in no certain order.
    */
   readonly partitions?: number | undefined;
-  /** What happens when a handler fails, when it runs behind the appends. */
-  readonly onFailure?: FailurePolicy | undefined;
 }
 
 /** What a projection with tables may be given. */
@@ -67,7 +65,7 @@ export function buildProjection(blueprint: Blueprint): Projection {
   const { kind, name, aggregates, types, options, code, handler } = blueprint;
   checkProjectionName(name);
   checkOptions(name, options);
-  const { tables, version, partitions = 1, onFailure = {} } = options;
+  const { tables, version, partitions = 1, attempts, onFailure } = options;
   const handled = new Map(
     aggregates.map(({ category, events }) => [
       category,
@@ -77,7 +75,17 @@ export function buildProjection(blueprint: Blueprint): Projection {
   const handles = (category: string, type: string): boolean =>
     handled.get(category)?.has(type) === true;
   const fingerprint = fingerprintOf({ kind, tables, handled, version, code });
-  const parts = { name, aggregates, handles, tables, partitions, onFailure, fingerprint, handler };
+  const parts = {
+    name,
+    aggregates,
+    handles,
+    tables,
+    partitions,
+    attempts,
+    onFailure,
+    fingerprint,
+    handler,
+  };
   return Object.freeze({
     [partsKey]: Object.freeze(parts),
     name,
@@ -134,18 +142,6 @@ export function handledTypes(
     );
   }
   return events.filter((type) => given.get(type) !== undefined);
-}
-
-/** The second argument of handlers: the connection, or what `client` makes of it, once for each. */
-export function clientMaker(
-  client: ((transaction: Transaction) => unknown) | undefined,
-): (transaction: Transaction) => unknown {
-  if (client === undefined) return (transaction) => transaction;
-  const made = new WeakMap<Transaction, unknown>();
-  return (transaction) => {
-    if (!made.has(transaction)) made.set(transaction, client(transaction));
-    return made.get(transaction);
-  };
 }
 
 function checkOptions(name: string, { version, partitions, tables }: Blueprint['options']): void {

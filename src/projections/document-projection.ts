@@ -1,5 +1,5 @@
 import { FailedEvent } from '../store/inline.ts';
-import type { AnyEventOf, AnyEventTypeOf } from '../store/store.ts';
+import type { AnyEventOf, AnyEventTypeOf, EventNamed } from '../store/store.ts';
 import type { AnyAggregate, AnyState } from '../types/aggregate.ts';
 import { SteleError } from '../types/errors.ts';
 import type { Jsonable, Refusals, SteleTypeError } from '../types/json.ts';
@@ -11,7 +11,7 @@ import {
   type ProjectionOptions,
 } from './definition.ts';
 import { documentsTable, projectDocuments } from './documents.ts';
-import type { EventNamed, OptionalTypes, RequiredTypes } from './projection.ts';
+import type { OptionalTypes, RequiredTypes } from './projection.ts';
 
 /**
  * Makes the new document of the old one and an event; `null` for none. Pure: neither may be changed in

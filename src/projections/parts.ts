@@ -4,7 +4,7 @@ import type { AnyAggregate } from '../types/aggregate.ts';
 import { SteleError } from '../types/errors.ts';
 
 /** What a projection is made of, whatever kind it is: for those who run, rebuild or read it. */
-export interface ProjectionParts {
+export interface ProjectionParts extends FailurePolicy {
   readonly name: string;
   readonly aggregates: readonly AnyAggregate[];
   /** Whether it wants events of this type, by its key in the aggregate's `events`. */
@@ -12,7 +12,6 @@ export interface ProjectionParts {
   /** SQL that makes its tables, in a schema of its own; `undefined` for tables that the application keeps. */
   readonly tables: string | undefined;
   readonly partitions: number;
-  readonly onFailure: FailurePolicy;
   /** Tells definitions apart that would make different read models of the same events. */
   readonly fingerprint: string;
   readonly handler: Exclude<Handler, { readonly react: unknown }>;

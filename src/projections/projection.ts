@@ -1,14 +1,9 @@
 import type { Transaction } from '../store/inline.ts';
-import type { AnyEventTypeOf } from '../store/store.ts';
-import type { AnyAggregate, EventOf, EventTypeOf } from '../types/aggregate.ts';
+import type { AnyEventTypeOf, EventNamed } from '../store/store.ts';
+import { clientMaker } from '../subscriptions/client-maker.ts';
+import type { AnyAggregate } from '../types/aggregate.ts';
 import type { RecordedEvent } from '../types/recorded-event.ts';
-import {
-  buildProjection,
-  clientMaker,
-  handledTypes,
-  type Projection,
-  type TableOptions,
-} from './definition.ts';
+import { buildProjection, handledTypes, type Projection, type TableOptions } from './definition.ts';
 
 /**
  * Updates a read model by one event. Its SQL runs in the given transaction, and ends with it.
@@ -24,13 +19,6 @@ export type ProjectionHandler<Event, Client = Transaction> = (
 export type ProjectionHandlers<A extends AnyAggregate, Client = Transaction> = {
   readonly [Type in AnyEventTypeOf<A>]: ProjectionHandler<EventNamed<A, Type>, NoInfer<Client>>;
 };
-
-/** The event of this name, of whichever of the aggregates declares it. */
-export type EventNamed<A extends AnyAggregate, Type extends string> = A extends AnyAggregate
-  ? Type extends EventTypeOf<A>
-    ? EventOf<A, Type>
-    : never
-  : never;
 
 /** The names of events that must have a handler. */
 export type RequiredTypes<

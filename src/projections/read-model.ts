@@ -4,7 +4,6 @@ import { quoteIdentifier } from '../db/identifier.ts';
 import { inTransaction } from '../db/transaction.ts';
 import type { Transaction } from '../store/inline.ts';
 import { partsOf, type StoreParts } from '../store/parts.ts';
-import { projectionNotBuilt } from '../store/project.ts';
 import type { EventRow } from '../store/row-codec.ts';
 import type { Store } from '../store/store.ts';
 import { SteleError } from '../types/errors.ts';
@@ -85,7 +84,7 @@ async function readLive<T>(
   const task = async (client: pg.PoolClient): Promise<T> => {
     const { projection } = projectionStatements(schema);
     const rows = await database.on(client, projection, [name]);
-    if (rows.length === 0) throw projectionNotBuilt(name);
+    if (rows.length === 0) throw neverRan(name);
     await enterSchema(client, live);
     return read(client);
   };
@@ -126,6 +125,13 @@ async function build(
   for await (const events of pages) {
     await replayEvents(projection, events, client);
   }
+}
+
+function neverRan(name: string): SteleError {
+  return new SteleError(
+    'projection-not-built',
+    `Projection '${name}' has no tables yet: run it, or read it with a moment, such as 'live', for which it need not run.`,
+  );
 }
 
 function withoutTables(name: string): SteleError {

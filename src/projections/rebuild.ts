@@ -25,7 +25,8 @@ import { safePosition } from '../store/visibility.ts';
 import { subscriptionStatements } from '../subscriptions/statements.ts';
 import { isSteleError, SteleError } from '../types/errors.ts';
 import { shadowName } from './async.ts';
-import { projectionParts, type HasProjectionParts } from './parts.ts';
+import type { Projection } from './definition.ts';
+import { projectionParts } from './parts.ts';
 import { rebuildStatements } from './rebuild-statements.ts';
 import { dropSchema, schemaNames } from './schema.ts';
 import {
@@ -49,7 +50,7 @@ export interface RebuildOptions extends BuildOptions {
 
 /** What a rebuild has done. */
 export interface RebuildResult {
-  /** How many events were handled. */
+  /** How many events this call has handled; those of an earlier attempt, or of `compare`, not again. */
   readonly events: number;
   /** The position up to which the new tables have everything. */
   readonly position: number;
@@ -69,8 +70,8 @@ const mostRounds = 10;
 /**
  * Builds the read model of a projection again by the given definition, while the one before it goes on
  * serving, and exchanges them when it has caught up. Readers see the one or the other, and nothing in
- * between. The projection may run inline or behind the appends, and appends go on: those that an inline
- * projection handles wait during the swap, for as long as it takes.
+ * between. The projection may run inline or behind the appends, and appends go on; for an inline one, all
+ * of them wait during the swap, for as long as it takes.
  *
  * When it fails, the live tables are as they were. When its process dies, the next rebuild by the same
  * definition goes on where it was. Several processes may rebuild the same: they share the work.
@@ -86,7 +87,7 @@ const mostRounds = 10;
  */
 export async function rebuild(
   store: Store,
-  projection: HasProjectionParts,
+  projection: Projection,
   options: RebuildOptions = {},
 ): Promise<RebuildResult> {
   const parts = partsOf(store);
@@ -100,7 +101,7 @@ export async function rebuild(
  */
 export async function rebuildWith(
   parts: StoreParts,
-  projection: HasProjectionParts,
+  projection: Projection,
   options: RebuildOptions,
   onAbort: 'drop' | 'leave' = 'drop',
 ): Promise<RebuildResult> {
@@ -196,7 +197,7 @@ async function presentPosition({
  */
 export async function rollback(
   store: Store,
-  projection: HasProjectionParts,
+  projection: Projection,
   options: RebuildOptions = {},
 ): Promise<RebuildResult> {
   const parts = partsOf(store);
@@ -206,7 +207,7 @@ export async function rollback(
   });
 }
 
-async function keptBecomesShadow(parts: StoreParts, given: HasProjectionParts): Promise<void> {
+async function keptBecomesShadow(parts: StoreParts, given: Projection): Promise<void> {
   const { name, fingerprint } = projectionParts(given);
   const { database, schema } = parts;
   const statements = rebuildStatements(schema);
@@ -249,7 +250,7 @@ async function keptBecomesShadow(parts: StoreParts, given: HasProjectionParts): 
  * Drops what a rebuild has built and not yet exchanged, whichever process works on it. The live tables
  * stay as they are.
  */
-export async function cancelRebuild(store: Store, projection: HasProjectionParts): Promise<void> {
+export async function cancelRebuild(store: Store, projection: Projection): Promise<void> {
   const parts = partsOf(store);
   const { name } = projectionParts(projection);
   await parts.inFlight.run(() => cancel(parts, name));

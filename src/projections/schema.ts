@@ -77,7 +77,7 @@ export async function enterSchema(transaction: Transaction, schemaName: string):
 }
 
 /** Gives the transaction the search path that it had. */
-export async function restoreSearchPath(transaction: Transaction, path: string): Promise<void> {
+async function restoreSearchPath(transaction: Transaction, path: string): Promise<void> {
   await transaction.query(`select set_config('search_path', $1, true)`, [path]);
 }
 

@@ -6,7 +6,8 @@ import type { StoreParts } from '../store/parts.ts';
 import { startWorker } from '../subscriptions/worker.ts';
 import { SteleError } from '../types/errors.ts';
 import { shadowConsumer, shadowName } from './async.ts';
-import { projectionParts, type HasProjectionParts, type ProjectionParts } from './parts.ts';
+import type { Projection } from './definition.ts';
+import { projectionParts, type ProjectionParts } from './parts.ts';
 import { rebuildStatements, type RebuildStatements } from './rebuild-statements.ts';
 import { createTables, dropSchema, schemaNames } from './schema.ts';
 import { projectionStatements } from './statements.ts';
@@ -29,6 +30,11 @@ export interface BuildOptions {
   readonly onProgress?: ((progress: RebuildProgress) => void) | undefined;
   /** Cancels it: what was built is dropped, and the live tables stay as they are. */
   readonly signal?: AbortSignal | undefined;
+  /**
+   * How the projection runs from then on; as before unless given, or inline where the store was opened
+   * with it.
+   */
+  readonly mode?: 'inline' | 'async' | undefined;
   /** As in `openRuntime`. */
   readonly leaseMs?: number | undefined;
 }
@@ -74,7 +80,7 @@ const reportMs = 200;
  */
 export async function openShadow(
   parts: StoreParts,
-  given: HasProjectionParts,
+  given: Projection,
   options: BuildOptions,
 ): Promise<ShadowParts> {
   const projection = projectionParts(given);
@@ -91,11 +97,11 @@ export async function openShadow(
   type Opened = Pick<ShadowParts, 'mode' | 'liveBuiltAt'>;
   const work = inTransaction(database, async (client): Promise<Opened> => {
     await database.on(client, projectionStatements(schema).lockProjection, [schema, name]);
-    const wanted = inline.some((item) => item.name === name) ? 'inline' : 'async';
-    await database.on(client, statements.insertRow, [name, wanted]);
+    const wanted =
+      options.mode ?? (inline.some((item) => item.name === name) ? 'inline' : undefined);
+    await database.on(client, statements.insertRow, [name, wanted ?? 'async']);
     const [row] = await database.on<ProjectionRow>(client, statements.lockRow, [name]);
-    const mode = wanted === 'inline' ? wanted : (row?.[0] ?? wanted);
-    const opened = { mode, liveBuiltAt: row?.[5] };
+    const opened = { mode: wanted ?? row?.[0] ?? 'async', liveBuiltAt: row?.[5] };
     const [exists] = await database.on<[boolean]>(client, statements.schemaExists, [shadow]);
     if (row?.[2] === fingerprint && exists?.[0] === true) {
       await database.on(client, statements.retryPartitions, [shadowName(name)]);

@@ -70,6 +70,8 @@ export async function swap(
   }
 }
 
+type CheckpointRow = [partition: number, checkpoint: number];
+
 async function exchange(
   shadow: ShadowParts,
   client: pg.PoolClient,
@@ -79,76 +81,94 @@ async function exchange(
   const { database, schema } = parts;
   const { name, fingerprint, partitions } = projection;
   const names = schemaNames(schema, name);
-  type Row = [partition: number, checkpoint: number];
-
   await database.on(client, projectionStatements(schema).lockProjection, [schema, name]);
-  if (mode === 'inline')
-    await client.query(`lock table ${client.escapeIdentifier(schema)}.events in share mode`);
-  const [row] = await database.on<ProjectionRow>(client, statements.lockRow, [name]);
-  if (row?.[2] !== fingerprint) {
-    throw cancelled(name);
-  }
-  const built = await database.on<Row>(client, statements.lockPartitions, [shadowName(name)]);
-  const live = await database.on<Row>(client, statements.lockPartitions, [name]);
-  const from = Math.min(...built.map(([, checkpoint]) => checkpoint));
-  if (built.length === 0 || built.some(([, checkpoint]) => checkpoint !== from)) {
-    throw new Error('All partitions of a shadow are at the position that it was filled to.');
-  }
-  const position = Math.max(
-    from,
-    ...live.map(([, checkpoint]) => checkpoint),
-    await last(shadow, client),
-  );
+  const { wasInline, from, live, upTo } = await stopWriters(shadow, client);
   shadow.meter.handled += await handleTail(shadow, client, names.shadow, [
-    { partition: 0, partitions: 1, after: from, upTo: position },
+    { partition: 0, partitions: 1, after: from, upTo },
   ]);
-
-  // `readModel` reads in one snapshot, and locks this first: its snapshot is not older than what the names
-  // that it looks up stand for.
-  await client.query(
-    `lock table ${client.escapeIdentifier(schema)}.projections in access exclusive mode`,
-  );
-  const [hasLive] = await database.on<[boolean]>(client, statements.schemaExists, [names.live]);
-  await dropSchema(client, names.kept);
-  if (hasLive?.[0] === true) {
-    for (const [grant] of await database.on<[string]>(client, statements.grants, [
-      names.live,
-      names.shadow,
-    ])) {
-      await client.query(grant);
-    }
-    await rename(client, names.live, names.kept);
-  }
-  await rename(client, names.shadow, names.live);
+  await exchangeSchemas(shadow, client);
   // Tables that were written to inline have everything.
   const keptAt =
-    row[0] === 'async' && live.length > 0
-      ? live.map(([, checkpoint]) => checkpoint)
-      : Array.from({ length: partitions }, () => position);
+    wasInline || live.length === 0
+      ? Array.from({ length: partitions }, () => upTo)
+      : live.map(([, checkpoint]) => checkpoint);
   const values = [name, fingerprint, mode, JSON.stringify(keptAt), keepMs];
   await database.on(client, statements.exchanged, values);
   await database.on(client, statements.dropSubscription, [shadowName(name)]);
   if (mode === 'inline') await database.on(client, statements.dropSubscription, [name]);
-  else {
-    const { categories, types } = storedTypes(projection);
-    await database.on(client, statements.addSubscription, [name, partitions, categories, types]);
-    await database.on(client, statements.dropPartitions, [name, partitions]);
-    await database.on(client, statements.dropParked, [name]);
-    for (let partition = 0; partition < partitions; partition += 1) {
-      await database.on(client, statements.addPartition, [name, partition, position]);
-    }
-  }
-  return position;
+  else await beginAt(shadow, client, upTo);
+  return upTo;
 }
 
-/** The last event of all, where nobody can append meanwhile. */
-async function last(
-  { parts, statements, mode }: ShadowParts,
+/** What the live tables have, once nobody writes to them any more; and what the shadow has. */
+async function stopWriters(
+  { parts: { database, schema }, projection: { name, fingerprint }, statements, mode }: ShadowParts,
   client: pg.PoolClient,
-): Promise<number> {
-  if (mode === 'async') return 0;
-  const [row] = await parts.database.on<[number]>(client, statements.lastPosition, []);
-  return row?.[0] ?? 0;
+): Promise<{
+  readonly wasInline: boolean;
+  readonly live: readonly CheckpointRow[];
+  readonly from: number;
+  readonly upTo: number;
+}> {
+  const [known] = await database.on<ProjectionRow>(client, statements.row, [name]);
+  const wasInline = known?.[0] === 'inline' && known[1] !== '';
+  const appendsWait = wasInline || mode === 'inline';
+  // Before the row, as appends do, which lock events and then look at the row.
+  if (appendsWait) {
+    await client.query(`lock table ${client.escapeIdentifier(schema)}.events in share mode`);
+  }
+  const [row] = await database.on<ProjectionRow>(client, statements.lockRow, [name]);
+  if (row?.[2] !== fingerprint) throw cancelled(name);
+  const built = await database.on<CheckpointRow>(client, statements.lockPartitions, [
+    shadowName(name),
+  ]);
+  const live = await database.on<CheckpointRow>(client, statements.lockPartitions, [name]);
+  const from = Math.min(...built.map(([, checkpoint]) => checkpoint));
+  if (built.length === 0 || built.some(([, checkpoint]) => checkpoint !== from)) {
+    throw new Error('All partitions of a shadow are at the position that it was filled to.');
+  }
+  const last = appendsWait
+    ? await database.on<[number]>(client, statements.lastPosition, [])
+    : [[0] as [number]];
+  const upTo = Math.max(from, last[0]?.[0] ?? 0, ...live.map(([, checkpoint]) => checkpoint));
+  return { wasInline, live, from, upTo };
+}
+
+/** Gives the live schema's name to the shadow, with the rights that were granted. */
+async function exchangeSchemas(
+  { parts: { database, schema }, projection: { name }, statements }: ShadowParts,
+  client: pg.PoolClient,
+): Promise<void> {
+  const { live, shadow, kept } = schemaNames(schema, name);
+  // `readModel` and inline handlers lock this first: so the snapshot of whoever reads is not older than
+  // what the names that it looks up stand for.
+  await client.query(
+    `lock table ${client.escapeIdentifier(schema)}.projections in access exclusive mode`,
+  );
+  const [hasLive] = await database.on<[boolean]>(client, statements.schemaExists, [live]);
+  await dropSchema(client, kept);
+  if (hasLive?.[0] === true) {
+    const grants = await database.on<[string]>(client, statements.grants, [live, shadow]);
+    for (const [grant] of grants) await client.query(grant);
+    await rename(client, live, kept);
+  }
+  await rename(client, shadow, live);
+}
+
+/** All partitions go on at one position, with as many of them as the definition says. */
+async function beginAt(
+  { parts: { database }, projection, statements }: ShadowParts,
+  client: pg.PoolClient,
+  position: number,
+): Promise<void> {
+  const { name, partitions } = projection;
+  const { categories, types } = storedTypes(projection);
+  await database.on(client, statements.addSubscription, [name, partitions, categories, types]);
+  await database.on(client, statements.dropPartitions, [name, partitions]);
+  await database.on(client, statements.dropParked, [name]);
+  for (let partition = 0; partition < partitions; partition += 1) {
+    await database.on(client, statements.addPartition, [name, partition, position]);
+  }
 }
 
 async function rename(client: pg.PoolClient, from: string, to: string): Promise<void> {

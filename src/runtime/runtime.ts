@@ -32,7 +32,7 @@ export interface RuntimeOptions {
    * unless given; `'rebuild'` it in the background, while the tables that are there serve those who read;
    * or `'warn'`, and run it on them all the same.
    */
-  readonly changed?: 'refuse' | 'rebuild' | 'warn' | undefined;
+  readonly changedProjections?: 'refuse' | 'rebuild' | 'warn' | undefined;
   /** Hears of failures and of what holds everything up; Node's process warnings unless given. */
   readonly onNotice?: ((notice: RuntimeNotice) => void) | undefined;
 }
@@ -100,7 +100,7 @@ const sweepEveryMs = 60 * 60 * 1_000;
  * them, and taken over by another one when it dies.
  *
  * @throws SteleError `projection-changed` when the tables of a projection were built by another
- * definition, unless `changed` says otherwise
+ * definition, unless `changedProjections` says otherwise
  * @throws SteleError `invalid-argument` for a wrong option, a name used twice, or an aggregate that the
  * store does not have
  * @throws DatabaseError when the database cannot be reached
@@ -119,7 +119,12 @@ export async function openRuntime(store: Store, options: RuntimeOptions): Promis
   const consumers: Consumer[] = [];
   const toRebuild: Projection[] = [];
   for (const runnable of options.run) {
-    const consumer = await consumerFor(parts, runnable, options.changed ?? 'refuse', onNotice);
+    const consumer = await consumerFor(
+      parts,
+      runnable,
+      options.changedProjections ?? 'refuse',
+      onNotice,
+    );
     if (consumer === undefined)
       toRebuild.push(runnable as Projection); // only a projection has tables
     else consumers.push(consumer);
@@ -159,8 +164,8 @@ async function rebuildInBackground(
   const { name } = projection;
   const { onNotice, signal, leaseMs } = options;
   try {
-    await rebuildWith(parts, projection, { signal, leaseMs }, 'leave');
-    await worker?.add(projectionConsumer(parts, projectionParts(projection), false));
+    await rebuildWith(parts, projection, { signal, leaseMs, mode: 'async' }, 'leave');
+    await worker?.add(await projectionConsumer(parts, projectionParts(projection), false));
     onNotice({ kind: 'rebuilt', projection: name });
   } catch (error) {
     if (signal.aborted) return;
@@ -226,8 +231,9 @@ async function consumerFor(
     if (changed === 'refuse') {
       throw new SteleError(
         'projection-changed',
-        `The tables of projection '${projection.name}' were built by another definition than the one given. ` +
-          "Rebuild it with rebuild(), have it rebuilt in the background with `changed: 'rebuild'`, or run it on them as they are with `changed: 'warn'`.",
+        `The tables of projection '${projection.name}' were built by another definition than the one given, or are kept inline. ` +
+          "Rebuild it with rebuild(), have it rebuilt in the background with `changedProjections: 'rebuild'`, or run it on them as they are with `changedProjections: 'warn'`. " +
+          'Where only the compiler has changed the text of its handlers, give it a `version`.',
       );
     }
     onNotice({ kind: 'projection-changed', projection: projection.name });
@@ -280,8 +286,9 @@ function textOf(notice: RuntimeNotice): string {
     case 'stopped':
       return `'${notice.subscription}' has stopped: ${notice.message}`;
     case 'parked':
-    case 'retrying':
       return `'${notice.subscription}' has set an event aside: ${notice.message}`;
+    case 'retrying':
+      return `'${notice.subscription}' tries an event again: ${notice.message}`;
     case 'outdated':
       return `'${notice.subscription}' has met something newer than this process's code, and leaves it to others.`;
     case 'projection-changed':

@@ -4,7 +4,8 @@ import type { Metadata } from '../types/metadata.ts';
 import type { RecordedEvent } from '../types/recorded-event.ts';
 
 // Not a state of any store's: it belongs to the call that is running, whatever stores it uses.
-const ambient = new AsyncLocalStorage<Metadata>();
+// Of a batch of events that are handled one after another, it is that of the one that is being handled.
+const ambient = new AsyncLocalStorage<Metadata | (() => Metadata)>();
 
 /**
  * Gives metadata to everything that is appended inside `task`, through every `await`. What is given
@@ -17,7 +18,7 @@ const ambient = new AsyncLocalStorage<Metadata>();
  * ```
  */
 export function withMetadata<T>(metadata: Metadata, task: () => T): T {
-  return ambient.run({ ...ambient.getStore(), ...given(metadata) }, task);
+  return ambient.run({ ...around(), ...given(metadata) }, task);
 }
 
 /**
@@ -25,8 +26,31 @@ export function withMetadata<T>(metadata: Metadata, task: () => T): T {
  * and its correlation. Handlers of projections run like this by themselves.
  */
 export function causedBy<T>(event: RecordedEvent, task: () => T): T {
-  const { metadata, id } = event;
-  return withMetadata({ causationId: id, correlationId: metadata.correlationId ?? id }, task);
+  return withMetadata(consequenceOf(event), task);
+}
+
+/**
+ * {@link causedBy} for many events that are handled one after another: entering a context for each of
+ * them would cost as much as reading it. `task` says which of them it handles.
+ */
+export function causedByEach<T>(task: (handles: (event: RecordedEvent) => void) => T): T {
+  const outside = around();
+  let current: RecordedEvent | undefined;
+  const handles = (event: RecordedEvent): void => {
+    current = event;
+  };
+  const metadata = (): Metadata =>
+    current === undefined ? outside : { ...outside, ...consequenceOf(current) };
+  return ambient.run(metadata, () => task(handles));
+}
+
+function consequenceOf({ metadata, id }: RecordedEvent): Metadata {
+  return { causationId: id, correlationId: metadata.correlationId ?? id };
+}
+
+function around(): Metadata {
+  const store = ambient.getStore() ?? {};
+  return typeof store === 'function' ? store() : store;
 }
 
 /** The handler that a call came from. */
@@ -95,7 +119,7 @@ export function refuseInsideHandler(): void {
 
 /** What {@link withMetadata} has put around the call, and what is given to the call itself. */
 export function metadataAround(metadata: Metadata | undefined): Record<string, unknown> {
-  return { ...ambient.getStore(), ...given(metadata) };
+  return { ...around(), ...given(metadata) };
 }
 
 /** A key that is `undefined` is not given: it does not take away what is around. */

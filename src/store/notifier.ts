@@ -26,9 +26,14 @@ export function notifier(database: Database, statements: Statements, schema: str
   let timer: NodeJS.Timeout | undefined;
   let lastAt = Number.NEGATIVE_INFINITY;
 
+  // It stands in nobody's way: where all connections are lent, it is sent a little later.
   const send = (): void => {
-    wanted = false;
     lastAt = performance.now();
+    if (!database.hasFree()) {
+      schedule();
+      return;
+    }
+    wanted = false;
     // Who listens also asks by itself from time to time, so a lost notification costs only time.
     sending = database
       .query(statements.notify, [channelOf(schema)])
@@ -62,7 +67,8 @@ export function notifier(database: Database, statements: Statements, schema: str
     close: async () => {
       clearTimeout(timer);
       await sending;
-      if (wanted) send();
+      if (wanted && database.hasFree()) send();
+      clearTimeout(timer);
       await sending;
     },
   };

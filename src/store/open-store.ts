@@ -69,7 +69,9 @@ export async function openStore<const Aggregates extends readonly AnyAggregate[]
   const reader = { database, statements, codec };
   const hub = signals();
   const notify = notifier(database, statements, schema);
-  hub.onAppended(notify.appended);
+  hub.onAppended(() => {
+    notify.appended();
+  });
   const appendQuietly = appender({ ...reader, groups, inline, aggregateOf });
   const append: Append = async (drafts, settings) => {
     const stored = await appendQuietly(drafts, settings);
@@ -107,6 +109,13 @@ export async function openStore<const Aggregates extends readonly AnyAggregate[]
       await database.close();
     })());
   const { run, runAround } = operations;
+  const refuseWaiting = ({ transaction, waitFor }: AppendOptions): void => {
+    if (transaction === undefined || waitFor === undefined) return;
+    throw new SteleError(
+      'invalid-argument',
+      'What is appended in a transaction of yours is handled after that has committed: leave `waitFor` out, and wait for the position then.',
+    );
+  };
   const waitUntil = async (
     targets: readonly Waitable[] = [],
     position: number | undefined,
@@ -125,6 +134,7 @@ export async function openStore<const Aggregates extends readonly AnyAggregate[]
     commands: readonly CommandOf<AnyAggregate>[],
     settings: ExecuteSettings & AppendOptions,
   ): Promise<Execution> => {
+    refuseWaiting(settings);
     const streamId = streamIdOf(aggregate, id);
     const done = await executeCommands(executor, aggregate, streamId, commands, settings);
     if (done.ok) await waitUntil(settings.waitFor, done.position);
@@ -136,6 +146,7 @@ export async function openStore<const Aggregates extends readonly AnyAggregate[]
   const untyped: UntypedStore = {
     append: ({ streamId }, events, settings = {}) =>
       runAppend(async () => {
+        refuseWaiting(settings);
         const { expectedVersion = 'any', metadata } = settings;
         const drafts = [{ streamId, events, expectedVersion, metadata }];
         const [stored] = await append(drafts, settings);
@@ -144,6 +155,7 @@ export async function openStore<const Aggregates extends readonly AnyAggregate[]
       }),
     appendAll: (appends, settings = {}) =>
       runAppend(async () => {
+        refuseWaiting(settings);
         const drafts = appends.map(({ stream, events, expectedVersion = 'any', metadata }) => ({
           streamId: stream.streamId,
           events,

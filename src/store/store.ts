@@ -166,6 +166,13 @@ export type AnyEventTypeOf<A extends AnyAggregate> = A extends AnyAggregate
 /** Any event of any of several aggregates. */
 export type AnyEventOf<A extends AnyAggregate> = A extends AnyAggregate ? EventOf<A> : never;
 
+/** The event of this name, of whichever of the aggregates declares it. */
+export type EventNamed<A extends AnyAggregate, Type extends string> = A extends AnyAggregate
+  ? Type extends EventTypeOf<A>
+    ? EventOf<A, Type>
+    : never
+  : never;
+
 /** Events that are fetched page by page as they are consumed. No connection is held in between. */
 export type Events<Event> = AsyncGenerator<Event, void, undefined>;
 

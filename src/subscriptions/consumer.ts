@@ -21,7 +21,7 @@ export interface FailurePolicy {
    * retries it. `'park'`: the event and all later ones of its stream are set aside, in order, until a
    * person replays or discards them; other streams go on.
    */
-  readonly then?: 'stop' | 'park' | undefined;
+  readonly onFailure?: 'stop' | 'park' | undefined;
 }
 
 /** What a reaction gets besides the event. */
@@ -41,7 +41,7 @@ export type Handler =
   | { readonly react: (event: RecordedEvent, context: ReactionContext) => Promise<void> };
 
 /** What runs from a checkpoint. */
-export interface Consumer {
+export interface Consumer extends FailurePolicy {
   readonly name: string;
   readonly kind: 'transactional' | 'reaction' | 'projection';
   readonly aggregates: readonly AnyAggregate[];
@@ -52,10 +52,13 @@ export interface Consumer {
   readonly from: StartingPoint;
   /** How many may work on it at the same time, each on streams of its own. */
   readonly partitions: number;
-  readonly onFailure: FailurePolicy;
   readonly handler: Handler;
   /** SQL at the beginning of each of its transactions, such as `set local search_path`. */
   readonly settings?: string | undefined;
+  /** The session's own search path, where `settings` sets another one. */
+  readonly sessionPath?: string | undefined;
+  /** Whether it handles what was handled before, so that its handlers may append nothing. */
+  readonly replays?: boolean | undefined;
   /** Whether this code is the one to run it; asked by each new owner of a partition. */
   readonly isCurrent?: (() => Promise<boolean>) | undefined;
   /** How many events are fetched at a time; 1,000 unless given. */

@@ -1,4 +1,4 @@
-import { isConnectionLoss, isServerError, type ServerError } from '../db/sqlstate.ts';
+import { isConnectionLoss, isServerError } from '../db/sqlstate.ts';
 import { isSteleError } from '../types/errors.ts';
 import type { Item } from './page.ts';
 
@@ -78,7 +78,7 @@ export interface RecordedFailure {
 
 export function recordOf(error: unknown, attempt: number, item: Item | undefined): RecordedFailure {
   const thrown = error instanceof HandlerError ? error.cause : error;
-  const server = causesOf(thrown).find(isServerError) as ServerError | undefined;
+  const server = causesOf(thrown).find(isServerError);
   const code = isSteleError(thrown) ? thrown.code : server?.code;
   return {
     message: textOf(thrown),

@@ -59,7 +59,8 @@ async function parkedItem(
 async function replay(work: Work, progress: Progress, item: Item): Promise<void> {
   const { parts, statements, consumer, lease } = work;
   const { event } = item;
-  if (event === undefined) throw item.failure?.error ?? new Error('The event cannot be decoded.');
+  if (item.failure !== undefined) throw item.failure.error;
+  if (event === undefined) throw new TypeError('An event is decoded, or its failure is known.');
   const { handler } = consumer;
   if ('react' in handler) {
     await react(work, { ...progress }, item);

@@ -24,7 +24,15 @@ import { kindOf, HandlerError, recordOf, type FailureKind } from './failure.ts';
 import { fetchPage, type Filter, type Item, type Page } from './page.ts';
 import { carryOutRequests, findParked } from './parking.ts';
 import type { SafePositions } from './safe-positions.ts';
-import { flush, handleTogether, parkFailed, react, type Progress, type Work } from './work.ts';
+import {
+  flush,
+  handleTogether,
+  parkFailed,
+  parkTogether,
+  react,
+  type Progress,
+  type Work,
+} from './work.ts';
 
 /** Why the owner has let go of a partition. */
 export type End = 'released' | 'fenced' | 'stopped' | 'outdated';
@@ -227,22 +235,26 @@ async function handlePage(
   return undefined;
 }
 
-/** The next events that are handled at once: one that is suspect, or cannot be decoded, stands alone. */
+/**
+ * The next events that are handled at once: those to be set aside and the others take turns, and one that
+ * is suspect, or cannot be decoded, stands alone.
+ */
 function nextBatch(
   { work }: PartitionParts,
   { parked }: Progress,
   items: readonly Item[],
   { index, suspect, most }: { index: number; suspect: number | undefined; most: number },
 ): readonly Item[] {
-  if ('react' in work.consumer.handler) return items.slice(index, index + 1);
-  let end = Math.min(items.length, index + Math.max(1, most));
-  if (suspect !== undefined) end = Math.min(end, suspect > index ? suspect : index + 1);
-  const broken = items.findIndex(
-    ({ failure, streamId }, place) =>
-      place >= index && place < end && failure !== undefined && !parked.has(streamId),
-  );
-  if (broken !== -1) end = broken > index ? broken : index + 1;
-  return items.slice(index, end);
+  const first = items[index];
+  const single = 'react' in work.consumer.handler || suspect === index;
+  let end = Math.min(items.length, index + (single ? 1 : Math.max(1, most)));
+  if (suspect !== undefined && suspect > index) end = Math.min(end, suspect);
+  const isParked = first !== undefined && parked.has(first.streamId);
+  const breaksOff = ({ streamId, failure }: Item): boolean =>
+    parked.has(streamId) !== isParked || (failure !== undefined && !isParked);
+  const other = items.slice(index + 1, end).findIndex(breaksOff);
+  if (other !== -1) end = index + 1 + other;
+  return items.slice(index, first?.failure !== undefined && !isParked ? index + 1 : end);
 }
 
 async function handleBatch(
@@ -252,18 +264,15 @@ async function handleBatch(
   upTo: number,
 ): Promise<number> {
   const [first] = batch;
-  const isParked = first !== undefined && progress.parked.has(first.streamId);
-  if (batch.length === 1 && first?.failure !== undefined && !isParked) throw first.failure.error;
-  if (!('react' in work.consumer.handler) || first === undefined) {
-    return handleTogether(work, progress, batch, upTo);
-  }
-  if (isParked) {
+  if (first === undefined) return 0;
+  if (progress.parked.has(first.streamId)) {
     await flush(work, progress);
-    await parkFailed(work, progress, first, null);
-  } else {
-    await react(work, progress, first);
-    await flush(work, progress);
+    return parkTogether(work, progress, batch, upTo);
   }
+  if (first.failure !== undefined) throw first.failure.error;
+  if (!('react' in work.consumer.handler)) return handleTogether(work, progress, batch, upTo);
+  await react(work, progress, first);
+  await flush(work, progress);
   return 1;
 }
 
@@ -274,7 +283,7 @@ async function failed(
   item: Item | undefined,
   { error, kind, attempt }: { error: unknown; kind: FailureKind; attempt: number },
 ): Promise<'again' | 'parked' | Exclude<End, 'released'>> {
-  const { attempts = defaultAttempts, then = 'stop' } = work.consumer.onFailure;
+  const { attempts = defaultAttempts, onFailure = 'stop' } = work.consumer;
   const record = recordOf(error, attempt, item);
   const note = async (status: 'retrying' | 'stopped' | 'outdated'): Promise<boolean> => {
     const { subscription, partition, epoch } = work.lease;
@@ -292,7 +301,7 @@ async function failed(
     await interruptibly(control, backoff(policy, attempt + 1));
     return 'again';
   }
-  if (then === 'park' && item !== undefined) {
+  if (onFailure === 'park' && item !== undefined) {
     await parkFailed(work, progress, item, record);
     onTrouble('parked', record.message);
     return 'parked';

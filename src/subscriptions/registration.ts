@@ -30,7 +30,7 @@ export async function register(
       const values = [name, kind, partitions, categories, types, metadata];
       const rows = await database.on<[number]>(client, statements.subscribe, values);
       const count = rows[0]?.[0] ?? partitions;
-      if (count !== partitions) throw otherPartitions(name, count, partitions);
+      if (count !== partitions) throw otherPartitions(consumer, count);
       if (isNew) await database.on(client, statements.addPartitions, [name, count, start]);
     });
   } catch (error) {
@@ -38,15 +38,17 @@ export async function register(
   }
 }
 
-function otherPartitions(name: string, found: number, wanted: number): SteleError {
+function otherPartitions({ name, kind, partitions }: Consumer, found: number): SteleError {
+  const otherwise =
+    kind === 'projection' ? 'rebuild it, which changes their number' : 'give it another name';
   return new SteleError(
     'invalid-argument',
-    `'${name}' is split into ${found} partitions, each with a checkpoint of its own, and cannot be run with ${wanted}. ` +
-      `Say \`partitions: ${found}\`, or give it another name.`,
+    `'${name}' is split into ${found} partitions, each with a checkpoint of its own, and cannot be run with ${partitions}. ` +
+      `Say \`partitions: ${found}\`, or ${otherwise}.`,
   );
 }
 
-function checkConsumer({ name, partitions, onFailure }: Consumer): void {
+function checkConsumer({ name, partitions, attempts = 1 }: Consumer): void {
   if (typeof name !== 'string' || !/^[\w.:~-]{1,100}$/u.test(name)) {
     throw new SteleError(
       'invalid-argument',
@@ -59,7 +61,6 @@ function checkConsumer({ name, partitions, onFailure }: Consumer): void {
       `'${name}' can be split into 1 to 1024 partitions, but got ${partitions}.`,
     );
   }
-  const { attempts = 1 } = onFailure;
   if (!Number.isInteger(attempts) || attempts < 1) {
     throw new SteleError(
       'invalid-argument',

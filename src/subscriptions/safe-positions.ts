@@ -77,7 +77,7 @@ export function safePositions(
   /** Since when nothing has become safe although something was taken. */
   let pendingSince: number | undefined;
   let blockers: readonly Blocker[] = [];
-  let closed = false;
+  const closing = new AbortController();
   let hears = false;
   let gap: number = idleGapsMs[0];
   let nudged = false;
@@ -157,7 +157,7 @@ export function safePositions(
     });
 
   const run = async (): Promise<void> => {
-    while (!closed) {
+    while (!closing.signal.aborted) {
       const started = performance.now();
       nudged = false;
       if (waiting.size > 0) {
@@ -170,7 +170,7 @@ export function safePositions(
         }
       }
       const rest = waiting.size > 0 ? gap : idleGapsMs[1];
-      if (!nudged && !closed) await sleep(rest);
+      if (!nudged && !closing.signal.aborted) await sleep(rest);
       // Whoever appends without a pause must not have the database asked without one.
       const early = started + shortestGapMs - performance.now();
       if (nudged && early > 0) await delay(early);
@@ -211,7 +211,7 @@ export function safePositions(
       });
     },
     close: async () => {
-      closed = true;
+      closing.abort();
       stopListening();
       wakeUp?.();
       await running;

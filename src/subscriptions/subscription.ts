@@ -1,9 +1,10 @@
 import type { Transaction } from '../store/inline.ts';
-import type { AnyEventTypeOf } from '../store/store.ts';
+import type { AnyEventTypeOf, EventNamed } from '../store/store.ts';
 import type { Waitable } from '../store/waitable.ts';
-import type { AnyAggregate, EventOf, EventTypeOf } from '../types/aggregate.ts';
+import type { AnyAggregate } from '../types/aggregate.ts';
 import { SteleError } from '../types/errors.ts';
 import type { RecordedEvent } from '../types/recorded-event.ts';
+import { clientMaker } from './client-maker.ts';
 import type { Consumer, FailurePolicy, ReactionContext, StartingPoint } from './consumer.ts';
 import { waitUntilHandled } from './wait-for.ts';
 
@@ -20,15 +21,10 @@ export type SubscriptionHandlers<A extends AnyAggregate, Context> = {
   ) => Promise<void> | void;
 };
 
-/** The event of this name, of whichever of the aggregates declares it. */
-type EventNamed<A extends AnyAggregate, Type extends string> = A extends AnyAggregate
-  ? Type extends EventTypeOf<A>
-    ? EventOf<A, Type>
-    : never
-  : never;
-
 /** What a subscription or a reaction is given besides its handlers. */
-export interface SubscriptionOptions<Aggregates extends readonly AnyAggregate[]> {
+export interface SubscriptionOptions<
+  Aggregates extends readonly AnyAggregate[],
+> extends FailurePolicy {
   /** The aggregates whose events it gets. */
   readonly aggregates: Aggregates;
   /** Only events whose metadata contains this. */
@@ -40,7 +36,6 @@ export interface SubscriptionOptions<Aggregates extends readonly AnyAggregate[]>
    * streams of its own: the events of a stream stay in order, those of different streams do not.
    */
   readonly partitions?: number | undefined;
-  readonly onFailure?: FailurePolicy | undefined;
 }
 
 /** What {@link subscription} is given. */
@@ -88,13 +83,12 @@ export function subscription<
   const Aggregates extends readonly AnyAggregate[],
   Client = Transaction,
 >(name: string, definition: SubscriptionDefinition<Aggregates, Client>): Subscription {
-  const { client } = definition;
+  const clientOf = clientMaker(definition.client);
   const handlers = handlersOf<Client>(name, definition.aggregates, definition.on);
   return consumer(name, 'transactional', definition, Object.keys(handlers), {
     each: async (event, transaction) => {
-      // Without `client`, Client is its default, Transaction.
-      const given = client === undefined ? (transaction as Client) : client(transaction);
-      await handlers[event.type]?.(event, given);
+      // Made by `client`; without it, Client is its default, Transaction.
+      await handlers[event.type]?.(event, clientOf(transaction) as Client);
     },
   });
 }
@@ -173,7 +167,7 @@ function consumer(
   types: readonly string[],
   handler: Consumer['handler'],
 ): Subscription {
-  const { aggregates, metadata, from = 'beginning', partitions = 1, onFailure = {} } = options;
+  const { aggregates, metadata, from = 'beginning', partitions = 1, attempts, onFailure } = options;
   const wanted = new Set(types);
   return Object.freeze({
     name,
@@ -183,6 +177,7 @@ function consumer(
     metadata,
     from,
     partitions,
+    attempts,
     onFailure,
     handler,
     waitUntil: (parts, position, wait) => waitUntilHandled(parts, name, position, wait),

@@ -41,7 +41,7 @@ export async function waitUntilHandled(
     if (rows.length === 0) {
       throw new SteleError(
         'invalid-argument',
-        `There is no subscription '${name}' to wait for: none has run on this store yet.`,
+        `There is no subscription '${name}' to wait for: none has run on this store yet. What was appended is stored.`,
       );
     }
     partitions = rows.map(([partition]) => partition);

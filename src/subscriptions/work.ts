@@ -1,10 +1,11 @@
 import type pg from 'pg';
 import { inTransaction } from '../db/transaction.ts';
-import { causedBy, runHandler } from '../store/ambient.ts';
+import { causedBy, causedByEach, runHandler } from '../store/ambient.ts';
 import type { StoreParts } from '../store/parts.ts';
+import { SteleError } from '../types/errors.ts';
 import type { RecordedEvent } from '../types/recorded-event.ts';
 import type { Consumer } from './consumer.ts';
-import { HandlerError, type RecordedFailure } from './failure.ts';
+import { HandlerError, kindOf, type RecordedFailure } from './failure.ts';
 import type { Item, Part } from './page.ts';
 import type { SubscriptionStatements } from './statements.ts';
 
@@ -55,39 +56,11 @@ export async function handleTogether(
   items: readonly Item[],
   upTo: number,
 ): Promise<number> {
-  const { handler } = work.consumer;
-  if ('react' in handler) throw new TypeError('A reaction has no transaction.');
   let handled = 0;
   let checkpoint = progress.known;
   await inWork(work, async (client) => {
-    const started = performance.now();
-    handled = 0;
-    if ('batch' in handler) {
-      const events: RecordedEvent[] = [];
-      for (const item of items) {
-        if (progress.parked.has(item.streamId)) await park(work, client, item, 0, null);
-        else if (item.event !== undefined) events.push(item.event);
-      }
-      if (events.length > 0) {
-        await guarded(items.length === 1 ? 0 : undefined, () =>
-          runHandler(() => handler.batch(events, client)),
-        );
-      }
-      handled = items.length;
-    } else {
-      for (const [index, item] of items.entries()) {
-        const { event } = item;
-        if (progress.parked.has(item.streamId)) await park(work, client, item, 0, null);
-        else if (event !== undefined) {
-          await guarded(index, () =>
-            causedBy(event, () => runHandler(() => handler.each(event, client))),
-          );
-        }
-        handled = index + 1;
-        if (performance.now() - started > longestTransactionMs) break;
-      }
-    }
-    checkpoint = handled === items.length ? upTo : (items[handled - 1]?.position ?? upTo);
+    handled = await handleAll(work, client, items);
+    checkpoint = handled === items.length ? upTo : (items[handled - 1]?.position ?? progress.known);
     await advance(work, client, progress.known, checkpoint);
   });
   progress.known = checkpoint;
@@ -95,12 +68,58 @@ export async function handleTogether(
   return handled;
 }
 
+/** @returns how many were handled: all of them, unless they took long */
+async function handleAll(
+  { consumer: { handler, sessionPath, replays = false } }: Work,
+  client: pg.PoolClient,
+  items: readonly Item[],
+): Promise<number> {
+  if ('react' in handler) throw new TypeError('A reaction has no transaction.');
+  const events = items.map(({ event }) => {
+    if (event === undefined) throw new TypeError('What cannot be decoded is not handled.');
+    return event;
+  });
+  let done = 0;
+  const run = async (handles: (event: RecordedEvent) => void): Promise<void> => {
+    if ('batch' in handler) {
+      await guarded(events.length === 1 ? 0 : undefined, () => handler.batch(events, client));
+      done = events.length;
+      return;
+    }
+    const started = performance.now();
+    for (const event of events) {
+      handles(event);
+      await guarded(done, () => handler.each(event, client));
+      done += 1;
+      if (performance.now() - started > longestTransactionMs) return;
+    }
+  };
+  await causedByEach((handles) => runHandler(() => run(handles), sessionPath, replays));
+  return done;
+}
+
+/** Sets events aside that come behind others of their streams that are. */
+export async function parkTogether(
+  work: Work,
+  progress: Progress,
+  items: readonly Item[],
+  upTo: number,
+): Promise<number> {
+  await inWork(work, async (client) => {
+    for (const item of items) await park(work, client, item, 0, null);
+    await advance(work, client, progress.known, upTo);
+  });
+  progress.known = upTo;
+  progress.passed = upTo;
+  return items.length;
+}
+
 /** Lets a reaction have an event, and then moves the checkpoint: in this order, so that none is left out. */
 export async function react(work: Work, progress: Progress, item: Item): Promise<void> {
   const { handler, name } = work.consumer;
   const { event } = item;
   if (!('react' in handler) || event === undefined) throw new TypeError('Nothing to react to.');
-  const context = { idempotencyKey: `${name}:${event.id}`, signal: work.lost };
+  const context = { idempotencyKey: `${name}.${event.id}`, signal: work.lost };
   await guarded(0, () => causedBy(event, () => handler.react(event, context)));
   progress.passed = item.position;
 }
@@ -113,15 +132,15 @@ export async function flush(work: Work, progress: Progress): Promise<void> {
   progress.known = target;
 }
 
-/** Sets an event aside, and goes on behind it. */
+/** Sets an event aside that has failed, and goes on behind it. */
 export async function parkFailed(
   work: Work,
   progress: Progress,
   item: Item,
-  failure: RecordedFailure | null,
+  failure: RecordedFailure,
 ): Promise<void> {
   await inWork(work, async (client) => {
-    await park(work, client, item, failure?.attempt ?? 0, failure);
+    await park(work, client, item, failure.attempt, failure);
     await advance(work, client, progress.known, item.position);
   });
   progress.parked.add(item.streamId);
@@ -138,7 +157,26 @@ export async function inWork<T>(
   task: (client: pg.PoolClient) => Promise<T>,
 ): Promise<T> {
   const settings = `set local idle_in_transaction_session_timeout = ${leaseMs};${consumer.settings ?? ''}`;
-  return withSlot(() => inTransaction(parts.database, task, settings));
+  return withSlot(async () => {
+    const started = performance.now();
+    try {
+      return await inTransaction(parts.database, task, settings);
+    } catch (error) {
+      // It would end like this every time, so it is a failure of the handler's, which people hear of.
+      const lasted = performance.now() - started;
+      if (lasted < leaseMs || kindOf(error) !== 'away') throw error;
+      throw new HandlerError(undefined, stoodStill(consumer.name, lasted, leaseMs, error));
+    }
+  });
+}
+
+function stoodStill(name: string, lasted: number, leaseMs: number, cause: unknown): SteleError {
+  return new SteleError(
+    'transaction-lost',
+    `The connection of '${name}' was lost in a transaction that lasted ${Math.round(lasted)} ms. The server ends it when no statement comes for longer than a lease (${leaseMs} ms). ` +
+      'Let handlers do nothing but SQL, use a reaction for the rest, or give a longer leaseMs.',
+    { cause },
+  );
 }
 
 /** @throws an error of SQLSTATE ST003 when the partition is owned by somebody else */

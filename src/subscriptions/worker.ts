@@ -65,7 +65,6 @@ interface Owned {
   readonly epoch: number;
   readonly control: Control;
   readonly lost: AbortController;
-  readonly ended: Promise<unknown>;
 }
 
 interface Run {
@@ -107,6 +106,8 @@ export async function startWorker(
     consumers.map((consumer) => [consumer.name, { consumer, filter: filterOf(consumer) }]),
   );
   const owned = new Map<string, Owned>();
+  /** What is being worked on, also for partitions that are lost: their handlers do not know yet. */
+  const underWay = new Set<Promise<unknown>>();
   /** Subscriptions that have met an event newer than this code, and until when they are left to others. */
   const outdated = new Map<string, number>();
   const withSlot = slots(Math.max(1, database.size - 2));
@@ -121,9 +122,13 @@ export async function startWorker(
     until,
   );
   const ears = listen(parts, statements, {
-    appended: positions.nudge,
+    appended: () => {
+      positions.nudge();
+    },
     control: () => void refresh(),
-    hears: positions.hears,
+    hears: (yes) => {
+      positions.hears(yes);
+    },
   });
 
   const begin = (row: HeartbeatRow): void => {
@@ -150,8 +155,11 @@ export async function startWorker(
       onTrouble: (kind, message) => {
         onNotice({ kind, subscription, partition, message });
       },
-    }).then((end) => afterEnd(row, end));
-    owned.set(key, { epoch, control, lost, ended });
+    })
+      .then((end) => afterEnd(row, end))
+      .finally(() => underWay.delete(ended));
+    underWay.add(ended);
+    owned.set(key, { epoch, control, lost });
   };
 
   const afterEnd = async (row: HeartbeatRow, end: End): Promise<void> => {
@@ -275,7 +283,7 @@ export async function startWorker(
           database.query(statements.heartbeat, [id, label, [], leaseMs]).catch(() => undefined);
         }, leaseMs / heartbeats);
         for (const item of owned.values()) stop(item);
-        await Promise.all([...owned.values()].map(({ ended }) => ended));
+        await Promise.all(underWay);
         clearInterval(alive);
         clearTimeout(leaseEnds);
         await database.query(statements.leave, [id]).catch(() => undefined);

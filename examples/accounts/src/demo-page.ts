@@ -46,6 +46,15 @@ export function regionsOf(file: URL): (name: string) => string {
   };
 }
 
+/** A time of the day, in UTC. */
+export function timeOf(date: Date): string {
+  return date.toISOString().slice(11, 23);
+}
+
+export function count(value: number): string {
+  return Math.round(value).toLocaleString('en');
+}
+
 function print(text: string): void {
   process.stdout.write(text.replaceAll(/^(?=.)/gmu, margin).replaceAll(/ +$/gmu, ''));
 }

@@ -1,7 +1,8 @@
 import { inspect } from 'node:util';
 import colors from 'picocolors';
 import { isSteleError, openStore, withMetadata, type Change, type Store } from 'stele';
-import { printText, printSection, printTable, regionsOf } from './demo-page.ts';
+import { showRebuild, showSignUps, showSignUpsThen, showWelcome } from './demo-behind.ts';
+import { count, printText, printSection, printTable, regionsOf, timeOf } from './demo-page.ts';
 import { hashPassword } from './password.ts';
 import { openAccounts, type Accounts } from './service.ts';
 import { User } from './user.ts';
@@ -13,7 +14,7 @@ const callers = 64;
 
 /** Runs the service's life in an empty database, and shows what can be asked of it afterwards. */
 export async function tellStory(connectionString: string, users: number): Promise<void> {
-  await using accounts = await openAccounts(connectionString);
+  await using accounts = await openAccounts(connectionString, []);
   const { store } = accounts;
   await printServer(accounts);
   // One hash for all: hashing is slow on purpose, and not what is measured here.
@@ -28,6 +29,10 @@ export async function tellStory(connectionString: string, users: number): Promis
   await showTimeTravel(store, before);
   await showBlame(store);
   await showConflict(store);
+  await showSignUps(store, hashedPassword);
+  await showWelcome(store, hashedPassword);
+  await showSignUpsThen(store, before);
+  await showRebuild(store);
   await showSpeed(connectionString, hashedPassword, users, rate);
 }
 
@@ -46,7 +51,7 @@ async function showCrowd(store: Store, users: number, hashedPassword: string): P
     'Each command stores its event and updates the table `users`, in one commit.',
     codeOf('register'),
   );
-  const input = (id: string) => ({ email: `${id}@example.com`, username: id, hashedPassword });
+  const input = (id: string) => ({ email: addressOf(id), username: id, hashedPassword });
   const ids = ['ada', ...numbered('user', users - 1)];
   const started = performance.now();
   // #region register
@@ -250,6 +255,12 @@ async function clock({ pool }: Accounts): Promise<Date> {
   return rows[0]?.now ?? new Date();
 }
 
+/** Addresses of three domains, by the last digit of the id. */
+function addressOf(id: string): string {
+  const domain = ['com', 'org', 'net'][Number(id.at(-1)) % 3] ?? 'com';
+  return `${id}@example.${domain}`;
+}
+
 function fieldsOf({ state, version }: { state: object; version: number }): Record<string, unknown> {
   return { version, ...state };
 }
@@ -269,8 +280,6 @@ function tally(lines: readonly string[]): Map<string, number> {
 }
 
 const text = (value: unknown): string => (typeof value === 'string' ? value : inspect(value));
-const timeOf = (date: Date): string => date.toISOString().slice(11, 23);
-const count = (value: number): string => Math.round(value).toLocaleString('en');
 const seconds = (milliseconds: number): string => `${(milliseconds / 1000).toFixed(1)} s`;
 const numbered = (prefix: string, length: number): string[] =>
   Array.from({ length }, (_, n) => `${prefix}${n + 1}`);

@@ -6,6 +6,7 @@ import type { ContentfulStatusCode } from 'hono/utils/http-status';
 import { validator } from 'hono/validator';
 import {
   isSteleError,
+  readModel,
   withMetadata,
   type Accepted,
   type ExecuteOptions,
@@ -18,6 +19,7 @@ import { v5 as uuidOf, v7 as newUuid } from 'uuid';
 import { z } from 'zod';
 import { hashPassword } from './password.ts';
 import type { Accounts } from './service.ts';
+import { SignUps } from './sign-ups.ts';
 import { User, type UserState } from './user.ts';
 import { userByEmail } from './users.ts';
 
@@ -104,6 +106,17 @@ export function createApp({ store, pool }: Pick<Accounts, 'store' | 'pool'>): Ho
   app.get('/users', query(byEmail), async (c) => {
     const found = await userByEmail(pool, c.req.valid('query').email);
     return c.json(found === undefined ? [] : [found]);
+  });
+
+  app.get('/sign-ups', query(moment), async (c) => {
+    const { at } = c.req.valid('query');
+    const days = await readModel(
+      store,
+      SignUps,
+      (documents) => documents.find(),
+      at === undefined ? undefined : { at: new Date(at) },
+    );
+    return c.json(days.map(({ key, document }) => ({ day: key, ...document })));
   });
 
   app.notFound((c) => problem(c, 404, 'NotFound'));

@@ -1,10 +1,18 @@
 import { serve } from '@hono/node-server';
 import { openServer } from './database.ts';
 import { createApp } from './http.ts';
+import { openMailer } from './mailer.ts';
 import { openAccounts } from './service.ts';
+import { SignUps } from './sign-ups.ts';
+import { welcome } from './welcome.ts';
 
+const smtpUrl = process.env['SMTP_URL'] ?? '';
+const mailer = smtpUrl === '' ? undefined : openMailer(smtpUrl);
 const server = await openServer();
-const accounts = await openAccounts(server.connectionString);
+const accounts = await openAccounts(
+  server.connectionString,
+  mailer === undefined ? [SignUps] : [SignUps, welcome(mailer)],
+);
 
 const http = serve({
   fetch: createApp(accounts).fetch,
@@ -16,6 +24,8 @@ http.on('listening', () => {
   const address = http.address();
   const port = typeof address === 'object' ? address?.port : undefined;
   console.log(`Listening on http://localhost:${port}`);
+  if (mailer === undefined)
+    console.log('No mail is sent. Set SMTP_URL to have new users welcomed.');
   if (server.embedded) console.log('Its data goes when it ends. Set DATABASE_URL to keep it.');
 });
 http.on('error', (error: NodeJS.ErrnoException) => {
@@ -29,6 +39,7 @@ async function stop(): Promise<void> {
   // What is being answered is finished first; then nothing needs the store any more.
   await new Promise((done) => http.close(done));
   await accounts[Symbol.asyncDispose]();
+  mailer?.close();
   await server[Symbol.asyncDispose]();
 }
 process.once('SIGINT', () => void stop());
