@@ -23,7 +23,7 @@ export interface Statements {
 }
 
 /** The columns of an event, in the order that the row codec reads them. */
-export const columns =
+export const columns: string =
   'position, stream_id, version, id, type, schema_version, data, metadata, ' +
   "date_part('epoch', recorded_at) * 1000";
 

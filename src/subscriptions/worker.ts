@@ -197,6 +197,18 @@ export async function startWorker(
     stop(item);
   };
 
+  /** By this process's own clock, its leases are over when no heartbeat has arrived for their time. */
+  const leasesExtended = (sentAt: number): void => {
+    clearTimeout(leaseEnds);
+    const end = (): void => {
+      for (const [key, item] of owned) {
+        item.lost.abort();
+        if (isReaction(key)) stop(item);
+      }
+    };
+    leaseEnds = setTimeout(end, sentAt + leaseMs - performance.now()).unref();
+  };
+
   const heartbeat = async (): Promise<void> => {
     if (closing) return;
     const sentAt = performance.now();
@@ -208,14 +220,7 @@ export async function startWorker(
       // The database is away. Leases end by themselves.
       return;
     }
-    clearTimeout(leaseEnds);
-    leaseEnds = setTimeout(
-      () => {
-        for (const item of owned.values()) item.lost.abort();
-        for (const [key, item] of owned) if (isReaction(key)) stop(item);
-      },
-      sentAt + leaseMs - performance.now(),
-    ).unref();
+    leasesExtended(sentAt);
     const seen = new Set<string>();
     for (const row of rows) {
       const [subscription, partition, , epoch, , requests, keep] = row;
@@ -280,7 +285,13 @@ export async function startWorker(
         await beating;
         // Heartbeats go on while the last batches are handled, however long they take.
         const alive = setInterval(() => {
-          database.query(statements.heartbeat, [id, label, [], leaseMs]).catch(() => undefined);
+          const sentAt = performance.now();
+          database.query(statements.heartbeat, [id, label, [], leaseMs]).then(
+            () => {
+              leasesExtended(sentAt);
+            },
+            () => undefined,
+          );
         }, leaseMs / heartbeats);
         for (const item of owned.values()) stop(item);
         await Promise.all(underWay);

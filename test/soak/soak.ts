@@ -63,7 +63,7 @@ export async function soak({
   };
 
   const writing = Array.from({ length: writers }, (_, writer) =>
-    write({ store, admin, random, isOver, writer }),
+    write({ store, connectionString, random, isOver, writer }),
   );
   const breaking = (async () => {
     while (!isOver()) {
@@ -113,14 +113,20 @@ function randomOf(seed: number): (from: number, to: number) => number {
 
 interface WriterParts {
   readonly store: Store;
-  readonly admin: pg.Pool;
+  readonly connectionString: string;
   readonly random: (from: number, to: number) => number;
   readonly isOver: () => boolean;
   readonly writer: number;
 }
 
 /** Appends, mostly as everybody does, and now and then in a transaction that waits, or is rolled back. */
-async function write({ store, admin, random, isOver, writer }: WriterParts): Promise<void> {
+async function write({
+  store,
+  connectionString,
+  random,
+  isOver,
+  writer,
+}: WriterParts): Promise<void> {
   for (let to = 1; !isOver(); to += 1) {
     const stream = Counter.stream(String(random(1, streams)));
     const events = Array.from({ length: random(1, 3) }, () => Counter.emit.Incremented({ to }));
@@ -128,15 +134,16 @@ async function write({ store, admin, random, isOver, writer }: WriterParts): Pro
       if (random(1, 4) > 1) {
         await store.append(stream, events);
       } else {
-        const transaction = await admin.connect();
+        const transaction = new pg.Client({ connectionString });
         transaction.on('error', () => undefined);
         try {
+          await transaction.connect();
           await transaction.query('begin');
           await store.append(stream, events, { transaction });
           await delay(random(0, 60));
           await transaction.query(random(1, 3) === 1 ? 'rollback' : 'commit');
         } finally {
-          transaction.release(true);
+          await transaction.end();
         }
       }
     } catch {
