@@ -13,10 +13,15 @@ import type { Bench, Row } from './row.ts';
 import { appendAlone } from './rows/append-alone.ts';
 import { appendBatch } from './rows/append-batch.ts';
 import { appendTogether } from './rows/append-together.ts';
+import { catchUp } from './rows/catch-up.ts';
 import { execute } from './rows/execute.ts';
 import { growth } from './rows/growth.ts';
 import { hotStream } from './rows/hot-stream.ts';
+import { idle } from './rows/idle.ts';
+import { memory } from './rows/memory.ts';
 import { readStream } from './rows/read-stream.ts';
+import { rebuilding } from './rows/rebuild.ts';
+import { visible } from './rows/visible.ts';
 import { openServer } from './server.ts';
 
 const rows: readonly Row[] = [
@@ -26,14 +31,24 @@ const rows: readonly Row[] = [
   hotStream,
   execute,
   readStream,
+  catchUp,
+  visible,
+  rebuilding,
+  idle,
   growth,
+  memory,
 ];
+
+/** Rows that take so long that they only run when they are asked for. */
+const long = ['growth', 'memory'] as const;
 
 const help = `npm run bench -- [options]
 
-  --rows 1,2     only these rows; all but growth unless given
+  --rows 1,2     only these rows; all but growth and memory unless given
   --growth       the growth row too, which fills a table of 10 million events first (some minutes)
-  --events N     how many events that table gets
+  --memory       the memory row too, which fills one of 5 million
+  --events N     how many events the stores of rows 8 and 10, growth and memory get, instead of
+                 200,000; 1, 10 and 5 million; a twentieth of that when it is to be quick
   --peers        Emmett and Castore take part; install them first: npm ci --prefix bench/peers
   --rounds N     how many rounds are counted (10)
   --quick        3 short rounds, to see that everything runs
@@ -46,7 +61,8 @@ const { values: options } = parseArgs({
   options: {
     rows: { type: 'string' },
     growth: { type: 'boolean', default: false },
-    events: { type: 'string', default: '10000000' },
+    memory: { type: 'boolean', default: false },
+    events: { type: 'string' },
     peers: { type: 'boolean', default: false },
     rounds: { type: 'string' },
     quick: { type: 'boolean', default: false },
@@ -66,7 +82,7 @@ async function run(): Promise<void> {
     openPeers: options.peers ? (await import('./peers/peers.ts')).openPeers : async () => [],
     rounds: Number(options.rounds ?? (options.quick ? 3 : 10)),
     sliceMs: options.quick ? 400 : 2_000,
-    largeStore: Number(options.events),
+    size: (standard) => Number(options.events ?? (options.quick ? standard / 20 : standard)),
   };
   const results: Result[] = [];
   for (const number of wanted()) {
@@ -85,8 +101,8 @@ async function run(): Promise<void> {
 
 function wanted(): readonly string[] {
   if (options.rows !== undefined) return options.rows.split(',');
-  const all = rows.flatMap(({ numbers }) => numbers);
-  return options.growth ? all : all.filter((number) => number !== 'growth');
+  const skipped = new Set<string>(long.filter((name) => !options[name]));
+  return rows.flatMap(({ numbers }) => numbers).filter((number) => !skipped.has(number));
 }
 
 function about(): { readonly at: string; readonly commit: string } {

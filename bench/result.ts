@@ -20,11 +20,22 @@ export interface Measured {
   readonly spread: Spread;
 }
 
+export type Unit =
+  | 'events/s'
+  | 'commands/s'
+  | 'batches/s'
+  | 'streams/s'
+  | 'queries/s'
+  | 'round trips'
+  | 'MB'
+  | 'ms'
+  | 'µs';
+
 /** What to compare, and how it should come out. */
 export interface Comparison {
   readonly row: string;
   readonly work: string;
-  readonly unit: 'events/s' | 'commands/s' | 'batches/s' | 'streams/s' | 'µs';
+  readonly unit: Unit;
   readonly subject: string;
   readonly base: string;
   readonly atLeast?: number;
@@ -55,6 +66,40 @@ export function compare(comparison: Comparison, figures: Figures): Result {
     ratio,
     subject: { name: subject, spread: spread(of(subject)) },
     base: { name: base, spread: spread(of(base)) },
+    passed: atLeast === undefined && atMost === undefined ? undefined : passed,
+  };
+}
+
+/** What to measure by itself, and how it should come out. */
+export interface Measurement {
+  readonly row: string;
+  readonly work: string;
+  readonly unit: Unit;
+  readonly subject: string;
+  readonly atLeast?: number;
+  readonly atMost?: number;
+}
+
+/** For the few targets that are figures, not ratios: they hold on the machine that they were made on. */
+export function measure(measurement: Measurement, figures: readonly number[]): Result {
+  const { row, work, unit, subject, atLeast, atMost } = measurement;
+  const found = spread(figures);
+  const passed =
+    (atLeast === undefined || found.median >= atLeast) &&
+    (atMost === undefined || found.median <= atMost);
+  return {
+    row,
+    work,
+    target:
+      atLeast === undefined
+        ? atMost === undefined
+          ? ''
+          : `≤ ${atMost.toLocaleString('en')} ${unit}`
+        : `≥ ${atLeast.toLocaleString('en')} ${unit}`,
+    unit,
+    ratio: undefined,
+    subject: { name: subject, spread: found },
+    base: undefined,
     passed: atLeast === undefined && atMost === undefined ? undefined : passed,
   };
 }

@@ -8,8 +8,8 @@ export interface Bench {
   /** Opens the peers that are installed, on an empty database. */
   readonly openPeers: (connectionString: string) => Promise<readonly Contestant[]>;
   readonly rounds: number;
-  /** How many events the large store of the growth row has. */
-  readonly largeStore: number;
+  /** How many events a store gets whose size is this by default. */
+  readonly size: (standard: number) => number;
   /** How long a slice takes, where it is not a number of pieces. */
   readonly sliceMs: number;
 }

@@ -24,3 +24,11 @@ export function spread(values: readonly number[]): Spread {
 export function ratios(subject: readonly number[], base: readonly number[]): Spread {
   return spread(subject.map((value, round) => value / (base[round] ?? Number.NaN)));
 }
+
+/** The value that so many in a hundred are no greater than. */
+export function percentile(values: readonly number[], hundredth: number): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const found = sorted[Math.ceil((sorted.length * hundredth) / 100) - 1];
+  if (found === undefined) throw new Error('A percentile needs a value.');
+  return found;
+}

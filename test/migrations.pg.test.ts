@@ -28,7 +28,10 @@ const names = [
   '0003_watermark',
   '0004_append_only',
   '0005_roles',
+  '0006_subscriptions',
+  '0007_projections',
 ];
+const newest = names.length;
 
 describe('ten that start at once on an empty database', () => {
   test('stores: all open, and each migration is applied once', async () => {
@@ -86,8 +89,16 @@ describe('migrate', () => {
   test('says what it has applied, and does nothing the second time', async () => {
     await using database = await empty();
     const connection = database.connectionString;
-    expect(await migrate({ connection })).toEqual({ schema: 'stele', applied: names, version: 5 });
-    expect(await migrate({ connection })).toEqual({ schema: 'stele', applied: [], version: 5 });
+    expect(await migrate({ connection })).toEqual({
+      schema: 'stele',
+      applied: names,
+      version: newest,
+    });
+    expect(await migrate({ connection })).toEqual({
+      schema: 'stele',
+      applied: [],
+      version: newest,
+    });
   });
 
   test('makes what the printed SQL makes', async () => {
@@ -124,12 +135,14 @@ describe('migrate', () => {
 describe('a store', () => {
   test('refuses a schema that a newer library has migrated', async () => {
     await using database = await createTestDatabase();
-    await database.query(`insert into stele.migrations (number, name) values (6, '0006_later')`);
+    await database.query(`insert into stele.migrations (number, name) values ($1, 'later')`, [
+      newest + 1,
+    ]);
     for (const allowed of [true, false]) {
       await expect(open(database.connectionString, allowed)).rejects.toMatchObject({
         code: 'schema-newer-than-library',
         message: expect.stringContaining(
-          'at version 6, but this library knows versions up to 5',
+          `at version ${newest + 1}, but this library knows versions up to ${newest}`,
         ) as string,
       });
     }
@@ -142,14 +155,14 @@ describe('a store', () => {
     await using database = await empty();
     await expect(open(database.connectionString, false)).rejects.toMatchObject({
       code: 'schema-not-migrated',
-      message: expect.stringContaining('at version 0, but this library needs 5') as string,
+      message: expect.stringContaining(`at version 0, but this library needs ${newest}`) as string,
     });
     expect(await database.query(`select from pg_namespace where nspname = 'stele'`)).toEqual([]);
   });
 
   test('that must not migrate refuses a schema that is behind', async () => {
     await using database = await createTestDatabase();
-    await database.query('delete from stele.migrations where number = 5');
+    await database.query(`delete from stele.migrations where number = ${newest}`);
     await expect(open(database.connectionString, false)).rejects.toMatchObject({
       code: 'schema-not-migrated',
     });

@@ -34,7 +34,7 @@ test('the key is the same whenever an event is handled again, and another for ev
   await using runtime = await openRuntime(store, { run: [Retried], onNotice: () => undefined });
   const { events, position } = await store.append(Note.stream('r'), [written(1), written(2)]);
   await runtime.waitFor(Retried, position);
-  const [one, two] = events.map(({ id }) => `retried:${id}`);
+  const [one, two] = events.map(({ id }) => `retried.${id}`);
   expect(keys).toEqual([one, one, two]);
 });
 
@@ -64,7 +64,7 @@ test('a process that is killed in the middle leaves the event to the next, with 
     await using first = await startWorkerProcess(script, database.connectionString, { CRASH: '1' });
     for (const body of ['fine', 'crash', 'later']) {
       const [event] = (await store.append(Note.stream('crash'), [written(body)])).events;
-      events.push(`crashing:${event?.id}`);
+      events.push(`crashing.${event?.id}`);
     }
     await first.says('sent');
     first.signal('SIGKILL');

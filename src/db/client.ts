@@ -40,6 +40,8 @@ export interface Database {
     statement: Statement,
     values: unknown[],
   ): Promise<Row[]>;
+  /** Runs one statement that nobody waits for and that may be lost, such as when the pool ends. */
+  tell(statement: Statement, values: unknown[]): Promise<void>;
   /** Lends a connection; it is thrown away if it comes back broken or in a transaction. */
   withClient<T>(task: (client: pg.PoolClient) => Promise<T>): Promise<T>;
   /** A connection beside the pool, which the caller ends. It may break at any time: listen to `error`. */
@@ -109,8 +111,10 @@ export function openDatabase(options: DatabaseOptions): Database {
     { name, text }: Statement,
     values: unknown[],
   ): Promise<Row[]> => {
-    const config = { text, values, rowMode: 'array' as const, types: columnTypes };
-    const result = await client.query<Row>(prepare ? { ...config, name } : config);
+    const config = prepare
+      ? { name, text, values, rowMode: 'array' as const, types: columnTypes }
+      : { text, values, rowMode: 'array' as const, types: columnTypes };
+    const result = await client.query<Row>(config);
     return result.rows;
   };
 
@@ -120,6 +124,11 @@ export function openDatabase(options: DatabaseOptions): Database {
       !closed && !pool.ending && (pool.idleCount > 0 || pool.totalCount < pool.options.max),
     on,
     query: (statement, values) => whileOpen(() => on(pool, statement, values)),
+    tell: (statement, values) =>
+      on(pool, statement, values).then(
+        () => undefined,
+        () => undefined,
+      ),
     read: async <Row extends unknown[]>(
       statement: Statement,
       values: unknown[],

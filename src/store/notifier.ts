@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Database } from '../db/client.ts';
 import type { Statements } from './statements.ts';
 
@@ -20,6 +21,9 @@ export function channelOf(schema: string): string {
   return `stele:${schema}`;
 }
 
+/** The longest that closing waits for the last one. */
+const closingMs = 1_000;
+
 export function notifier(database: Database, statements: Statements, schema: string): Notifier {
   let sending: Promise<void> | undefined;
   let wanted = false;
@@ -35,16 +39,10 @@ export function notifier(database: Database, statements: Statements, schema: str
     }
     wanted = false;
     // Who listens also asks by itself from time to time, so a lost notification costs only time.
-    sending = database
-      .query(statements.notify, [channelOf(schema)])
-      .then(
-        () => undefined,
-        () => undefined,
-      )
-      .finally(() => {
-        sending = undefined;
-        if (wanted) schedule();
-      });
+    sending = database.tell(statements.notify, [channelOf(schema)]).finally(() => {
+      sending = undefined;
+      if (wanted) schedule();
+    });
   };
   const schedule = (): void => {
     if (timer !== undefined || sending !== undefined) return;
@@ -65,11 +63,16 @@ export function notifier(database: Database, statements: Statements, schema: str
       schedule();
     },
     close: async () => {
+      if (sending === undefined && wanted && database.hasFree()) send();
+      wanted = false;
       clearTimeout(timer);
-      await sending;
-      if (wanted && database.hasFree()) send();
-      clearTimeout(timer);
-      await sending;
+      // A pool of the application's may have ended meanwhile, and forgets those who wait then.
+      const patience = new AbortController();
+      await Promise.race([
+        sending,
+        delay(closingMs, undefined, { signal: patience.signal }).catch(() => undefined),
+      ]);
+      patience.abort();
     },
   };
 }

@@ -88,10 +88,13 @@ export async function fetchPage(
 /** Decodes a row. One that fails is only its own failure: those before it are handled all the same. */
 export function itemOf(row: EventRow, codec: StoreParts['codec']): Item {
   const [position, streamId, version, , type] = row;
-  const place = { position, streamId, version, type };
+  let event: RecordedEvent | undefined;
+  let failure: Item['failure'];
   try {
-    return { ...place, event: codec(row), failure: undefined };
+    event = codec(row);
   } catch (error) {
-    return { ...place, event: undefined, failure: { error } };
+    failure = { error };
   }
+  // A literal: with a spread in it, half of the time of reading went here (4 µs for each event).
+  return { position, streamId, version, type, event, failure };
 }

@@ -70,7 +70,7 @@ projection('users', {
   aggregates: [User],
   others: 'ignore',
   onFailure: 'skip',
-  //           ^ TS2322 Type '"skip"' is not assignable to type '"park" | "stop" | undefined'.
+  //< TS2322 Type '"skip"' is not assignable to type '"park" | "stop" | undefined'.
   on: {},
 });
 
