@@ -14,7 +14,7 @@ export interface Notifier {
  * the append would cost a third to two thirds of its throughput, by the lock that Postgres takes for it
  * at commit; these are sent after it, by themselves.
  */
-const pauseMs = 20;
+const pauseMs = 10;
 
 /** The channel on which a store's processes hear of each other. */
 export function channelOf(schema: string): string {

@@ -321,5 +321,5 @@ async function interruptibly(control: Control, ms: number): Promise<void> {
 }
 
 function report({ parts: { signals }, lease }: Work, { passed }: Progress): void {
-  signals.progressed(lease.subscription, lease.partition, passed);
+  signals.progressed(lease.subscription, lease, passed);
 }

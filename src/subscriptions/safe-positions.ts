@@ -12,7 +12,8 @@
  * ones are forgotten: the server may have crashed and give positions out again.
  *
  * Looks are taken when something was appended here, when another process says that it has, while
- * watermarks are pending, and from time to time; and only while somebody waits.
+ * watermarks are pending, and from time to time while somebody waits. Who comes back from handling events
+ * finds the answer there.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { StoreParts } from '../store/parts.ts';
@@ -50,12 +51,13 @@ interface Pending {
   open: readonly string[];
 }
 
-/** Between two looks, while appends come in one after another. */
-const shortestGapMs = 2;
+/** Between two looks, while appends come in one after another; and while they come in many at a time. */
+const shortestGapsMs = [1, 4] as const;
+const manyAtATime = 20;
 /** Between two looks while a transaction that has appended stays open: doubles from the first. */
 const pendingGapsMs = [1, 50] as const;
 /** Between two looks when nothing happens: doubles from the first. */
-const idleGapsMs = [10, 1_000] as const;
+const idleGapsMs = [2, 1_000] as const;
 /** The same where notifications do not arrive, as through some poolers. */
 const longestUnheardGapMs = 500;
 /** More watermarks wait only behind a transaction that is open for long; the newest replaces the last. */
@@ -159,8 +161,10 @@ export function safePositions(
   const run = async (): Promise<void> => {
     while (!closing.signal.aborted) {
       const started = performance.now();
+      const before = safe;
+      const wasNudged = nudged;
       nudged = false;
-      if (waiting.size > 0) {
+      if (waiting.size > 0 || wasNudged || pending.length > 0) {
         try {
           await look();
         } catch {
@@ -169,10 +173,11 @@ export function safePositions(
           gap = Math.min(gap * 2, idleGapsMs[1]);
         }
       }
-      const rest = waiting.size > 0 ? gap : idleGapsMs[1];
+      const rest = waiting.size > 0 || pending.length > 0 ? gap : idleGapsMs[1];
       if (!nudged && !closing.signal.aborted) await sleep(rest);
       // Whoever appends without a pause must not have the database asked without one.
-      const early = started + shortestGapMs - performance.now();
+      const shortest = shortestGapsMs[safe - before > manyAtATime ? 1 : 0];
+      const early = started + shortest - performance.now();
       if (nudged && early > 0) await delay(early);
     }
   };

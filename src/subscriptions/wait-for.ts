@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import type { StoreParts } from '../store/parts.ts';
 import type { WaitOptions } from '../store/waitable.ts';
 import { SteleError, SubscriptionStoppedError, WaitTimeoutError } from '../types/errors.ts';
@@ -33,54 +32,71 @@ export async function waitUntilHandled(
   const { database, schema, signals } = parts;
   const statements = subscriptionStatements(schema);
   const started = performance.now();
-  let partitions: readonly number[] | undefined;
-  for (let pause: number = pollMs[0]; ; pause = Math.min(pause * 2, pollMs[1])) {
+  let pause: number = pollMs[0];
+  // What runs here tells by itself; the database is then asked only whether it still does.
+  let askAt = signals.positionOf(name) === undefined ? started : started + pollMs[1];
+  for (;;) {
     signal?.throwIfAborted();
-    if (partitions?.every((partition) => signals.progressOf(name, partition) >= position)) return;
-    const rows = await database.read<ProgressRow>(statements.progress, [name]);
-    if (rows.length === 0) {
-      throw new SteleError(
-        'invalid-argument',
-        `There is no subscription '${name}' to wait for: none has run on this store yet. What was appended is stored.`,
-      );
+    if ((signals.positionOf(name) ?? -1) >= position) return;
+    if (performance.now() >= askAt) {
+      const rows = await database.read<ProgressRow>(statements.progress, [name]);
+      const behind = furthestBehind(parts, rows, name, position);
+      if (behind === undefined) return;
+      const left = started + timeoutMs - performance.now();
+      if (left <= 0) {
+        const [, checkpoint, status, subscriptionStatus] = behind;
+        const state = subscriptionStatus === 'paused' ? 'paused' : status;
+        throw new WaitTimeoutError(name, position, checkpoint, state, timeoutMs);
+      }
+      askAt = performance.now() + Math.min(pause, left);
+      pause = Math.min(pause * 2, pollMs[1]);
     }
-    partitions = rows.map(([partition]) => partition);
-    const behind = rows.filter(
-      ([partition, checkpoint]) =>
-        Math.max(checkpoint, signals.progressOf(name, partition)) < position,
-    );
-    const [first] = behind;
-    if (first === undefined) return;
-    const stopped = behind.find(([, , status]) => status === 'stopped');
-    if (stopped !== undefined) {
-      throw new SubscriptionStoppedError(name, position, stopped[1], stopped[4] ?? '');
-    }
-    const left = started + timeoutMs - performance.now();
-    if (left <= 0) {
-      const [, checkpoint, status, subscriptionStatus] = first;
-      const state = subscriptionStatus === 'paused' ? 'paused' : status;
-      throw new WaitTimeoutError(name, position, checkpoint, state, timeoutMs);
-    }
-    await progressOr(parts, name, Math.min(pause, left), signal);
+    await handledOr(parts, name, position, { ms: askAt - performance.now(), signal });
   }
 }
 
-/** Waits for progress in this process, but not for longer than a time. */
-async function progressOr(
+/** @throws SubscriptionStoppedError when what is behind has stopped */
+function furthestBehind(
+  { signals }: StoreParts,
+  rows: readonly ProgressRow[],
+  name: string,
+  position: number,
+): ProgressRow | undefined {
+  if (rows.length === 0) {
+    throw new SteleError(
+      'invalid-argument',
+      `There is no subscription '${name}' to wait for: none has run on this store yet. What was appended is stored.`,
+    );
+  }
+  const behind = rows
+    .filter(
+      ([partition, checkpoint]) =>
+        Math.max(checkpoint, signals.progressOf(name, partition)) < position,
+    )
+    .toSorted(([, a], [, b]) => a - b);
+  const stopped = behind.find(([, , status]) => status === 'stopped');
+  if (stopped === undefined) return behind[0];
+  throw new SubscriptionStoppedError(name, position, stopped[1], stopped[4] ?? '');
+}
+
+/** Waits until it has been handled in this process, but not for longer than a time. */
+async function handledOr(
   { signals }: StoreParts,
   name: string,
-  ms: number,
-  signal: AbortSignal | undefined,
+  position: number,
+  { ms, signal }: { readonly ms: number; readonly signal: AbortSignal | undefined },
 ): Promise<void> {
-  const end = new AbortController();
-  const stop = (): void => {
-    end.abort();
-  };
-  const stopListening = signals.onProgress((subscription) => {
-    if (subscription === name) stop();
+  await new Promise<void>((resolve) => {
+    const settle = (): void => {
+      clearTimeout(timer);
+      stopListening();
+      signal?.removeEventListener('abort', settle);
+      resolve();
+    };
+    const timer = setTimeout(settle, ms);
+    const stopListening = signals.onProgress((subscription) => {
+      if (subscription === name && (signals.positionOf(name) ?? -1) >= position) settle();
+    });
+    signal?.addEventListener('abort', settle);
   });
-  signal?.addEventListener('abort', stop);
-  await delay(ms, undefined, { signal: end.signal }).catch(() => undefined);
-  signal?.removeEventListener('abort', stop);
-  stopListening();
 }

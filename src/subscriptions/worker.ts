@@ -138,6 +138,8 @@ export async function startWorker(
     const control: Control = { isStopping: false, hasRequests: false, wakeUp: () => undefined };
     const lost = new AbortController();
     const key = keyOf(subscription, partition);
+    // It may have been set back.
+    signals.forget(subscription, partition);
     const ended = runPartition({
       work: {
         parts,
