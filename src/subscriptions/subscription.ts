@@ -8,18 +8,11 @@ import { clientMaker } from './client-maker.ts';
 import type { Consumer, FailurePolicy, ReactionContext, StartingPoint } from './consumer.ts';
 import { waitUntilHandled } from './wait-for.ts';
 
-/**
- * Handlers for some events of the aggregates, by name, each with the event's precise type.
- *
- * A mapped type instead of a conditional one, into which the compiler would put the default of Context
- * before it looks at what `client` returns.
- */
-export type SubscriptionHandlers<A extends AnyAggregate, Context> = {
-  readonly [Type in AnyEventTypeOf<A>]?: (
-    event: EventNamed<A, Type>,
-    context: NoInfer<Context>,
-  ) => Promise<void> | void;
-};
+/** Handles an event of its precise type. */
+export type SubscriptionHandler<Event, Context> = (
+  event: Event,
+  context: Context,
+) => Promise<void> | void;
 
 /** What a subscription or a reaction is given besides its handlers. */
 export interface SubscriptionOptions<
@@ -46,7 +39,14 @@ export interface SubscriptionDefinition<
   /** What the handlers get instead of the `pg` client of the transaction: an ORM's, made of it. */
   readonly client?: ((transaction: Transaction) => Client) | undefined;
   /** The handlers. Only events that have one are read. */
-  readonly on: SubscriptionHandlers<Aggregates[number], Client>;
+  // Written out, since errors then print the handlers instead of a name and a whole aggregate. Mapped
+  // types and NoInfer, since the compiler would else not wait for what `client` returns.
+  readonly on: {
+    readonly [Type in AnyEventTypeOf<Aggregates[number]>]?: SubscriptionHandler<
+      EventNamed<Aggregates[number], Type>,
+      NoInfer<Client>
+    >;
+  };
 }
 
 /** What {@link reaction} is given. */
@@ -54,7 +54,12 @@ export interface ReactionDefinition<
   Aggregates extends readonly AnyAggregate[],
 > extends SubscriptionOptions<Aggregates> {
   /** The handlers. Only events that have one are read. */
-  readonly on: SubscriptionHandlers<Aggregates[number], ReactionContext>;
+  readonly on: {
+    readonly [Type in AnyEventTypeOf<Aggregates[number]>]?: SubscriptionHandler<
+      EventNamed<Aggregates[number], Type>,
+      ReactionContext
+    >;
+  };
 }
 
 /** A durable consumer of the store. Made by {@link subscription} or {@link reaction}. */
