@@ -105,7 +105,7 @@ export type {
   ReactionDefinition,
   Subscription,
   SubscriptionDefinition,
-  SubscriptionHandlers,
+  SubscriptionHandler,
   SubscriptionOptions,
 } from './subscriptions/subscription.ts';
 export type { ParkedEvent, PartitionStatus, SubscriptionStatus } from './runtime/inspect.ts';
