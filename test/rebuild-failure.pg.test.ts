@@ -1,6 +1,6 @@
 import { cancelRebuild, openRuntime, projection, rebuild, type Projection } from 'stele';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { aggregates, Counter } from './support/aggregates.ts';
+import { aggregates, Counter, Note } from './support/aggregates.ts';
 import { useDatabase } from './support/database.ts';
 import { useStores } from './support/store.ts';
 import { until } from './support/subscriptions.ts';
@@ -138,6 +138,32 @@ describe('a rebuild that is cancelled', () => {
     expect(await hasSchema('stele_elsewhere__new')).toBe(false);
     await runtime.close();
   });
+});
+
+it('a rebuild emits nothing: a handler that appends is refused, and nothing is stored twice', async () => {
+  const store = await open();
+  const appending = (version: number): Projection =>
+    projection('appending', {
+      aggregates: [Counter],
+      version,
+      attempts: 1,
+      tables: 'create table seen (id text)',
+      on: {
+        Incremented: async ({ streamId, data }, transaction) => {
+          if (streamId !== 'counter-echoed') return;
+          const echo = [Note.emit.Written({ body: data.to })];
+          await store.append(Note.stream('echo'), echo, { transaction });
+        },
+      },
+    });
+  const runtime = await openRuntime(store, { run: [appending(1)] });
+  await store.append(Counter.stream('echoed'), [Counter.emit.Incremented({ to: 1 })]);
+  await runtime.caughtUp();
+  const stored = async (): Promise<number> => (await store.load(Note, 'echo')).version;
+  expect(await stored()).toBe(1);
+  await expect(rebuild(store, appending(2))).rejects.toMatchObject({ code: 'rebuild-failed' });
+  expect(await stored()).toBe(1);
+  await runtime.close();
 });
 
 it('a rebuild whose process is killed goes on in another one, exactly', async () => {

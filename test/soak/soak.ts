@@ -51,8 +51,19 @@ export async function soak({
   // So that the tables are there before the first rebuild.
   await (await openRuntime(store, { run: [tally('soaked', { partitions: 2 })] })).close();
 
-  const start = (): Promise<WorkerProcess> =>
-    startWorkerProcess(script, connectionString, { LEASE_MS: String(leaseMs) });
+  /** Those that we have not killed. */
+  const alive = new Set<WorkerProcess>();
+  const ended: string[] = [];
+  const start = async (): Promise<WorkerProcess> => {
+    const worker = await startWorkerProcess(script, connectionString, {
+      LEASE_MS: String(leaseMs),
+    });
+    alive.add(worker);
+    void worker.exited.then((code) => {
+      if (alive.has(worker)) ended.push(`! a process has ended by itself, with ${code}`);
+    });
+    return worker;
+  };
   const workers = await Promise.all(Array.from({ length: processes }, start));
   const end = performance.now() + seconds * 1_000;
   const isOver = (): boolean => performance.now() >= end;
@@ -68,13 +79,13 @@ export async function soak({
   const breaking = (async () => {
     while (!isOver()) {
       await delay(random(50, 800));
-      await breakSomething({ server, admin, workers, random, start, count });
+      await breakSomething({ server, admin, workers, alive, random, start, count });
     }
   })();
   const rebuilding = (async () => {
     while (!isOver()) {
       await delay(random(500, 3_000));
-      const after = tally('soaked', { partitions: random(1, 3) });
+      const after = tally('soaked', { partitions: 2 });
       const cancel = new AbortController();
       const timer =
         random(0, 3) === 0 ? setTimeout(() => cancel.abort(), random(1, 300)) : undefined;
@@ -93,7 +104,8 @@ export async function soak({
 
   for (const worker of workers) worker.signal('SIGCONT');
   log('waiting for the end');
-  const wrong = await findings(admin, log);
+  const wrong = [...(await findings(admin, log)), ...ended];
+  alive.clear();
   for (const worker of workers) worker.signal('SIGKILL');
   await Promise.all(workers.map(({ exited }) => exited));
   const { rows } = await admin.query<{ count: string }>('select count(*) from stele.events');
@@ -157,13 +169,14 @@ interface FaultParts {
   readonly server: EmbeddedPostgres;
   readonly admin: pg.Pool;
   readonly workers: WorkerProcess[];
+  readonly alive: Set<WorkerProcess>;
   readonly random: (from: number, to: number) => number;
   readonly start: () => Promise<WorkerProcess>;
   readonly count: (fault: string) => void;
 }
 
 async function breakSomething(parts: FaultParts): Promise<void> {
-  const { server, admin, workers, random, start, count } = parts;
+  const { server, admin, workers, alive, random, start, count } = parts;
   const index = random(0, workers.length - 1);
   const worker = workers[index];
   if (worker === undefined) return;
@@ -171,6 +184,7 @@ async function breakSomething(parts: FaultParts): Promise<void> {
   try {
     if (drawn <= 5) {
       count('kill -9');
+      alive.delete(worker);
       worker.signal('SIGKILL');
       await worker.exited;
       workers[index] = await start();
