@@ -20,7 +20,8 @@ export { readModel } from './projections/read-model.ts';
 
 // Building again
 export { compare } from './projections/compare.ts';
-export { cancelRebuild, rebuild, rollback } from './projections/rebuild.ts';
+export { cancelRebuild, rebuild } from './projections/rebuild.ts';
+export { rollback } from './projections/rollback.ts';
 
 // Running
 export { openStore } from './store/open-store.ts';

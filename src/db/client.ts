@@ -3,6 +3,7 @@ import { SteleError } from '../types/errors.ts';
 import { columnTypes, type Statement } from './statement.ts';
 import { isConnectionLoss, isServerError, isTransient } from './sqlstate.ts';
 import { reconnect, retry } from './retry.ts';
+import { slots } from './slots.ts';
 
 /**
  * What Stele needs of a connection: a `pg` client, or anything that answers like one, such as the
@@ -42,6 +43,11 @@ export interface Database {
   ): Promise<Row[]>;
   /** Runs one statement that nobody waits for and that may be lost, such as when the pool ends. */
   tell(statement: Statement, values: unknown[]): Promise<void>;
+  /**
+   * Runs what holds a connection while code of the application runs in its transaction. All of these
+   * together leave connections free, for what that code reads.
+   */
+  withSlot<T>(task: () => Promise<T>): Promise<T>;
   /** Lends a connection; it is thrown away if it comes back broken or in a transaction. */
   withClient<T>(task: (client: pg.PoolClient) => Promise<T>): Promise<T>;
   /** A connection beside the pool, which the caller ends. It may break at any time: listen to `error`. */
@@ -120,6 +126,7 @@ export function openDatabase(options: DatabaseOptions): Database {
 
   return {
     size: pool.options.max,
+    withSlot: slots(Math.max(1, pool.options.max - 2)),
     hasFree: () =>
       !closed && !pool.ending && (pool.idleCount > 0 || pool.totalCount < pool.options.max),
     on,

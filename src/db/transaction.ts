@@ -3,7 +3,7 @@ import { SteleError } from '../types/errors.ts';
 import type { Database } from './client.ts';
 
 /** The connection did not outlive the task. `cause` is what the task threw, often because of that. */
-class LostConnectionError extends Error {
+export class LostConnectionError extends Error {
   override readonly name: string = 'LostConnectionError';
 
   constructor(cause: unknown) {

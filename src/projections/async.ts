@@ -24,28 +24,42 @@ export async function projectionConsumer(
     sessionPath: row?.[0],
     // A swap ends the epochs of all partitions, so whoever owns one by then has asked after it.
     isCurrent: async () => {
-      if (anyDefinition) return true;
-      const [row] = await parts.database.read<[string]>(statements.projection, [name]);
-      return row?.[0] === fingerprint;
+      const rows = await parts.database.read<[string, string]>(statements.projection, [name]);
+      const [[built, mode] = []] = rows;
+      return mode === 'async' && (anyDefinition || built === fingerprint);
     },
   };
 }
 
 /** A projection as what fills a shadow of its tables, under a name of its own. */
-export function shadowConsumer(parts: StoreParts, projection: ProjectionParts): Consumer {
-  const { name } = projection;
+export function shadowConsumer(
+  parts: StoreParts,
+  projection: ProjectionParts,
+  partitions: number,
+): Consumer {
+  const { name, fingerprint } = projection;
   const { shadow } = schemaNames(parts.schema, name);
   return {
-    ...consumerOf(projection, shadowName(name), settingsFor(shadow)),
+    ...consumerOf(projection, shadowName(name, fingerprint), settingsFor(shadow)),
+    partitions,
+    joins: true,
     onFailure: 'stop',
     pageSize: 2_000,
     replays: true,
   };
 }
 
-/** The name under which a shadow's checkpoints are kept. No subscription can have it. */
-export function shadowName(projection: string): string {
-  return `${projection}~shadow`;
+/**
+ * The name under which a shadow's checkpoints are kept. It says by which definition it is filled, so that
+ * nobody who has another one works on it. No subscription can have it.
+ */
+export function shadowName(projection: string, fingerprint: string): string {
+  return `${shadowPrefix(projection)}${fingerprint.slice(0, 12)}`;
+}
+
+/** What the names of all shadows of a projection begin with. */
+export function shadowPrefix(projection: string): string {
+  return `${projection}~`;
 }
 
 function consumerOf(projection: ProjectionParts, name: string, settings: string): Consumer {

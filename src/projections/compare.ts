@@ -93,7 +93,9 @@ async function commonPosition({
 }: ShadowParts): Promise<number> {
   const { name } = projection;
   const live = await database.read<CheckpointRow>(statements.checkpoints, [name]);
-  const built = await database.read<CheckpointRow>(statements.checkpoints, [shadowName(name)]);
+  const built = await database.read<CheckpointRow>(statements.checkpoints, [
+    shadowName(name, projection.fingerprint),
+  ]);
   const reached =
     live.length === 0
       ? await safePosition(database, storeStatements, {})
@@ -147,9 +149,15 @@ async function missing(
 ): Promise<readonly Tail[]> {
   const { name } = projection;
   const built = await database.on<CheckpointRow>(client, statements.checkpoints, [
-    shadowName(name),
+    shadowName(name, projection.fingerprint),
   ]);
   const after = Math.min(...built.map(([, checkpoint]) => checkpoint));
+  if (built.some(([, checkpoint]) => checkpoint !== after)) {
+    throw new SteleError(
+      'rebuild-running',
+      `Projection '${name}' is being rebuilt by another process. Compare before that, or when it has finished.`,
+    );
+  }
   const live = await database.on<CheckpointRow>(client, statements.checkpoints, [name]);
   if (mode === 'async' && live.length > 0) {
     return live.map(([partition, upTo]) => ({ partition, partitions: live.length, after, upTo }));

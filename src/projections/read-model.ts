@@ -84,7 +84,7 @@ async function readLive<T>(
   const task = async (client: pg.PoolClient): Promise<T> => {
     const { projection } = projectionStatements(schema);
     const rows = await database.on(client, projection, [name]);
-    if (rows.length === 0) throw neverRan(name);
+    if (rows.length === 0 || rows[0]?.[0] === '') throw neverRan(name);
     await enterSchema(client, live);
     return read(client);
   };

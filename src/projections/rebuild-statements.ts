@@ -14,15 +14,18 @@ export interface RebuildStatements {
   readonly keptAsShadow: Statement;
   readonly keptGone: Statement;
   readonly expired: Statement;
-  /** Who works on a subscription and has given a sign of life. */
+  /** Who works on a subscription whose name begins so, but is not this one, and has given a sign of life. */
   readonly workersOn: Statement;
   /** The partitions of a subscription, locked: nobody moves a checkpoint until this transaction ends. */
   readonly lockPartitions: Statement;
   readonly checkpoints: Statement;
   readonly retryPartitions: Statement;
   readonly dropSubscription: Statement;
+  /** Ends all work on the shadows of a projection. */
+  readonly dropShadows: Statement;
   readonly addSubscription: Statement;
   readonly dropPartitions: Statement;
+  readonly parked: Statement;
   readonly dropParked: Statement;
   readonly addPartition: Statement;
   readonly countEvents: Statement;
@@ -58,7 +61,8 @@ export function rebuildStatements(schemaName: string): RebuildStatements {
       'rebuild-exchanged',
       `update ${schema}.projections
        set fingerprint = $2, mode = $3, built_at = clock_timestamp(), shadow_fingerprint = null,
-         shadow_started_at = null, kept_fingerprint = nullif(fingerprint, ''),
+         shadow_started_at = null,
+         kept_fingerprint = case when $6 then nullif(fingerprint, '') end,
          kept_checkpoints = $4::jsonb,
          kept_until = clock_timestamp() + make_interval(secs => $5::float8 / 1000)
        where name = $1`,
@@ -82,8 +86,8 @@ export function rebuildStatements(schemaName: string): RebuildStatements {
     ),
     workersOn: statement(
       'rebuild-workers-on',
-      `select w.label from ${schema}.workers w
-       where $1 = any (w.subscriptions) and w.alive_until > clock_timestamp() limit 1`,
+      `select w.label from ${schema}.workers w, unnest(w.subscriptions) s (name)
+       where starts_with(s.name, $1) and s.name <> $2 and w.alive_until > clock_timestamp() limit 1`,
     ),
     lockPartitions: statement(
       'rebuild-lock-partitions',
@@ -104,6 +108,10 @@ export function rebuildStatements(schemaName: string): RebuildStatements {
       'rebuild-drop-subscription',
       `delete from ${schema}.subscriptions where name = $1`,
     ),
+    dropShadows: statement(
+      'rebuild-drop-shadows',
+      `delete from ${schema}.subscriptions where starts_with(name, $1)`,
+    ),
     addSubscription: statement(
       'rebuild-add-subscription',
       `insert into ${schema}.subscriptions (name, kind, partitions, categories, types)
@@ -114,6 +122,10 @@ export function rebuildStatements(schemaName: string): RebuildStatements {
     dropPartitions: statement(
       'rebuild-drop-partitions',
       `delete from ${schema}.partitions where subscription = $1 and partition >= $2`,
+    ),
+    parked: statement(
+      'rebuild-parked',
+      `select from ${schema}.parked_events where subscription = $1 limit 1`,
     ),
     dropParked: statement(
       'rebuild-drop-parked',

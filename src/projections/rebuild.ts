@@ -16,7 +16,8 @@
  *   one or the other (see `swap.ts`).
  * - Whoever worked on the live tables has lost its epoch then, and cannot commit.
  */
-import { asDatabaseError } from '../db/client.ts';
+import { collide, retry } from '../db/retry.ts';
+import { isTransient } from '../db/sqlstate.ts';
 import { inTransaction } from '../db/transaction.ts';
 import { channelOf } from '../store/notifier.ts';
 import { partsOf, type StoreParts } from '../store/parts.ts';
@@ -24,7 +25,7 @@ import type { Store } from '../store/store.ts';
 import { safePosition } from '../store/visibility.ts';
 import { subscriptionStatements } from '../subscriptions/statements.ts';
 import { isSteleError, SteleError } from '../types/errors.ts';
-import { shadowName } from './async.ts';
+import { shadowPrefix } from './async.ts';
 import type { Projection } from './definition.ts';
 import { projectionParts } from './parts.ts';
 import { rebuildStatements } from './rebuild-statements.ts';
@@ -60,6 +61,8 @@ export interface RebuildResult {
 }
 
 const dayMs = 24 * 60 * 60 * 1_000;
+/** What a setting of the server can hold, in milliseconds: 24 days. */
+const longestMs = 2 ** 31 - 1;
 /** How long a transaction that has appended and stays open is waited for. */
 const patienceMs = 5_000;
 /** So few positions behind, the rest is done in the swap. */
@@ -94,27 +97,32 @@ export async function rebuild(
   return parts.inFlight.run(() => rebuildWith(parts, projection, options));
 }
 
-/**
- * {@link rebuild} on the parts of a store.
- *
- * @param onAbort - whether what was built is dropped when the signal is aborted, or left for the next
- */
+/** How {@link rebuildWith} is to be done. */
+interface RebuildWay {
+  /** Whether what was built is dropped when the signal is aborted, or left for the next. */
+  readonly onAbort: 'drop' | 'leave';
+  /** Whether the shadow is built, or is what was live before. */
+  readonly origin: 'built' | 'kept';
+}
+
+/** {@link rebuild} on the parts of a store. */
 export async function rebuildWith(
   parts: StoreParts,
   projection: Projection,
   options: RebuildOptions,
-  onAbort: 'drop' | 'leave' = 'drop',
+  { onAbort, origin }: RebuildWay = { onAbort: 'drop', origin: 'built' },
 ): Promise<RebuildResult> {
+  checkOptions(options);
   const startedAt = performance.now();
   await dropExpired(parts);
   options.signal?.throwIfAborted();
-  const shadow = await openShadow(parts, projection, options);
+  const shadow = await openShadow(parts, projection, options, origin);
   try {
     await catchUp(shadow);
     report(shadow, 'swapping');
     const { position, swapMs } = await swap(shadow, options.keepMs ?? dayMs);
     // Those who worked on the live tables have lost them, and those who have the new code may begin.
-    await parts.database.query(subscriptionStatements(parts.schema).notify, [
+    await parts.database.tell(subscriptionStatements(parts.schema).notify, [
       channelOf(parts.schema),
       'control',
     ]);
@@ -125,6 +133,19 @@ export async function rebuildWith(
     if (position !== undefined) return resultOf(shadow, startedAt, position, 0);
     if (options.signal?.aborted && onAbort === 'drop') await cancel(parts, shadow.projection.name);
     throw error;
+  }
+}
+
+function checkOptions({ keepMs = dayMs, leaseMs = dayMs }: RebuildOptions): void {
+  for (const [name, value, least] of [
+    ['keepMs', keepMs, 0],
+    ['leaseMs', leaseMs, 100],
+  ] as const) {
+    if (Number.isFinite(value) && value >= least && value <= longestMs) continue;
+    throw new SteleError(
+      'invalid-argument',
+      `\`${name}\` is from ${least} to ${longestMs} milliseconds, but got ${value}.`,
+    );
   }
 }
 
@@ -190,63 +211,6 @@ async function presentPosition({
 }
 
 /**
- * Goes back to the tables that the last rebuild has replaced, which first get what has come since. Called
- * with the definition that they were built by. Those that are replaced are kept in turn.
- *
- * @throws SteleError `invalid-argument` when no tables of this definition are kept
- */
-export async function rollback(
-  store: Store,
-  projection: Projection,
-  options: RebuildOptions = {},
-): Promise<RebuildResult> {
-  const parts = partsOf(store);
-  return parts.inFlight.run(async () => {
-    await keptBecomesShadow(parts, projection);
-    return rebuildWith(parts, projection, options);
-  });
-}
-
-async function keptBecomesShadow(parts: StoreParts, given: Projection): Promise<void> {
-  const { name, fingerprint } = projectionParts(given);
-  const { database, schema } = parts;
-  const statements = rebuildStatements(schema);
-  const names = schemaNames(schema, name);
-  const work = inTransaction(database, async (client) => {
-    await database.on(client, projectionStatements(schema).lockProjection, [schema, name]);
-    const [row] = await database.on<ProjectionRow>(client, statements.lockRow, [name]);
-    const [, , , keptFingerprint, keptCheckpoints] = row ?? [];
-    if (keptFingerprint === undefined || keptFingerprint === null) {
-      throw new SteleError(
-        'invalid-argument',
-        `No earlier tables of projection '${name}' are kept. Rebuild it instead.`,
-      );
-    }
-    if (keptFingerprint !== fingerprint) {
-      throw new SteleError(
-        'invalid-argument',
-        `The tables of projection '${name}' that are kept were built by another definition than the one given. Roll back with the code that built them.`,
-      );
-    }
-    await dropShadow(parts, statements, client, name);
-    await client.query(
-      `alter schema ${client.escapeIdentifier(names.kept)} rename to ${client.escapeIdentifier(names.shadow)}`,
-    );
-    await database.on(client, statements.keptAsShadow, [name]);
-    // Written by the swap: the checkpoint of each partition that the tables had.
-    const checkpoints = JSON.parse(keptCheckpoints ?? '[]') as readonly number[];
-    const shadow = shadowName(name);
-    await database.on(client, statements.addSubscription, [shadow, checkpoints.length, [], []]);
-    for (const [partition, checkpoint] of checkpoints.entries()) {
-      await database.on(client, statements.addPartition, [shadow, partition, checkpoint]);
-    }
-  });
-  await work.catch((error: unknown) => {
-    throw asDatabaseError(`Rolling back projection '${name}'`, error);
-  });
-}
-
-/**
  * Drops what a rebuild has built and not yet exchanged, whichever process works on it. The live tables
  * stay as they are.
  */
@@ -259,21 +223,38 @@ export async function cancelRebuild(store: Store, projection: Projection): Promi
 async function cancel(parts: StoreParts, name: string): Promise<void> {
   const { database, schema } = parts;
   const statements = rebuildStatements(schema);
-  await inTransaction(database, async (client) => {
-    await database.on(client, projectionStatements(schema).lockProjection, [schema, name]);
-    await database.on(client, statements.lockRow, [name]);
-    await dropShadow(parts, statements, client, name);
-  });
+  await endShadows(parts, name);
+  await retry(collide, isTransient, () =>
+    inTransaction(database, async (client) => {
+      await database.on(client, projectionStatements(schema).lockProjection, [schema, name]);
+      await database.on(client, statements.lockRow, [name]);
+      await dropShadow(parts, statements, client, name);
+    }),
+  );
 }
 
-/** Drops earlier tables that have been kept for long enough. */
+/**
+ * Ends the epochs of those who work on a shadow, in a transaction of its own: whoever is at work then
+ * fails, and lets go of the tables that are to be dropped.
+ */
+export async function endShadows({ database, schema }: StoreParts, name: string): Promise<void> {
+  const { dropShadows } = rebuildStatements(schema);
+  await retry(collide, isTransient, () => database.query(dropShadows, [shadowPrefix(name)]));
+}
+
+/** Drops earlier tables that have been kept for long enough, unless somebody is in the way. */
 export async function dropExpired(parts: StoreParts): Promise<void> {
   const { database, schema } = parts;
   const statements = rebuildStatements(schema);
-  await inTransaction(database, async (client) => {
-    for (const [name] of await database.on<[string]>(client, statements.expired, [])) {
-      await dropSchema(client, schemaNames(schema, name).kept);
-      await database.on(client, statements.keptGone, [name]);
-    }
-  });
+  const work = inTransaction(
+    database,
+    async (client) => {
+      for (const [name] of await database.on<[string]>(client, statements.expired, [])) {
+        await dropSchema(client, schemaNames(schema, name).kept);
+        await database.on(client, statements.keptGone, [name]);
+      }
+    },
+    'set local lock_timeout = 250;',
+  );
+  await work.catch(() => undefined);
 }

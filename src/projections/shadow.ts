@@ -5,7 +5,7 @@ import { inTransaction } from '../db/transaction.ts';
 import type { StoreParts } from '../store/parts.ts';
 import { startWorker } from '../subscriptions/worker.ts';
 import { SteleError } from '../types/errors.ts';
-import { shadowConsumer, shadowName } from './async.ts';
+import { shadowConsumer, shadowName, shadowPrefix } from './async.ts';
 import type { Projection } from './definition.ts';
 import { projectionParts, type ProjectionParts } from './parts.ts';
 import { rebuildStatements, type RebuildStatements } from './rebuild-statements.ts';
@@ -45,6 +45,8 @@ export interface ShadowParts {
   readonly projection: ProjectionParts & { readonly tables: string };
   readonly statements: RebuildStatements;
   readonly mode: 'inline' | 'async';
+  /** In how many parts it is filled; tables that were kept go on in those that they had. */
+  readonly partitions: number;
   readonly options: BuildOptions;
   readonly meter: Meter;
   /** When the live tables were built; another time says that somebody has exchanged them since. */
@@ -82,6 +84,7 @@ export async function openShadow(
   parts: StoreParts,
   given: Projection,
   options: BuildOptions,
+  origin: 'built' | 'kept' = 'built',
 ): Promise<ShadowParts> {
   const projection = projectionParts(given);
   const { name, tables, fingerprint } = projection;
@@ -94,20 +97,26 @@ export async function openShadow(
   const { database, schema, inline } = parts;
   const statements = rebuildStatements(schema);
   const { shadow } = schemaNames(schema, name);
-  type Opened = Pick<ShadowParts, 'mode' | 'liveBuiltAt'>;
+  const shadowOf = shadowName(name, fingerprint);
+  type Opened = Pick<ShadowParts, 'mode' | 'liveBuiltAt' | 'partitions'>;
   const work = inTransaction(database, async (client): Promise<Opened> => {
     await database.on(client, projectionStatements(schema).lockProjection, [schema, name]);
     const wanted =
       options.mode ?? (inline.some((item) => item.name === name) ? 'inline' : undefined);
     await database.on(client, statements.insertRow, [name, wanted ?? 'async']);
     const [row] = await database.on<ProjectionRow>(client, statements.lockRow, [name]);
-    const opened = { mode: wanted ?? row?.[0] ?? 'async', liveBuiltAt: row?.[5] };
+    const mode = wanted ?? row?.[0] ?? 'async';
+    const known = await database.on(client, statements.checkpoints, [shadowOf]);
+    const fits = known.length > 0 && (origin === 'kept' || known.length === projection.partitions);
+    const partitions = fits ? known.length : projection.partitions;
+    const opened = { mode, partitions, liveBuiltAt: row?.[5] };
     const [exists] = await database.on<[boolean]>(client, statements.schemaExists, [shadow]);
-    if (row?.[2] === fingerprint && exists?.[0] === true) {
-      await database.on(client, statements.retryPartitions, [shadowName(name)]);
+    if (row?.[2] === fingerprint && exists?.[0] === true && fits) {
+      await database.on(client, statements.retryPartitions, [shadowOf]);
       return opened;
     }
-    const [other] = await database.on<[string]>(client, statements.workersOn, [shadowName(name)]);
+    const others = [shadowPrefix(name), shadowOf];
+    const [other] = await database.on<[string]>(client, statements.workersOn, others);
     if (other !== undefined) {
       throw new SteleError(
         'rebuild-running',
@@ -117,6 +126,12 @@ export async function openShadow(
     await dropShadow(parts, statements, client, name);
     await createTables(client, shadow, tables, schema);
     await database.on(client, statements.openShadow, [name, fingerprint]);
+    const { categories, types } = storedTypes(projection);
+    const values = [shadowOf, partitions, categories, types];
+    await database.on(client, statements.addSubscription, values);
+    for (let partition = 0; partition < partitions; partition += 1) {
+      await database.on(client, statements.addPartition, [shadowOf, partition, 0]);
+    }
     return opened;
   });
   const opened = await work.catch((error: unknown) => {
@@ -133,7 +148,7 @@ export async function dropShadow(
   client: pg.PoolClient,
   name: string,
 ): Promise<void> {
-  await database.on(client, statements.dropSubscription, [shadowName(name)]);
+  await database.on(client, statements.dropShadows, [shadowPrefix(name)]);
   await dropSchema(client, schemaNames(schema, name).shadow);
   await database.on(client, statements.closeShadow, [name]);
 }
@@ -149,7 +164,7 @@ export async function countEvents(
     const [row] = await database.read<[number]>(statements.countEvents, values);
     return row?.[0] ?? 0;
   };
-  const name = shadowName(projection.name);
+  const name = shadowName(projection.name, projection.fingerprint);
   const rows = await database.read<[number, number]>(statements.checkpoints, [name]);
   const from = rows.length === 0 ? 0 : Math.min(...rows.map(([, checkpoint]) => checkpoint));
   meter.before = await count(0, from);
@@ -181,7 +196,7 @@ export async function fillShadow(
   phase: 'building' | 'catching-up',
 ): Promise<void> {
   const { parts, projection, statements, options, meter } = shadow;
-  const consumer = shadowConsumer(parts, projection);
+  const consumer = shadowConsumer(parts, projection, shadow.partitions);
   const counted = countHandled(consumer, (events) => {
     meter.handled += events;
   });

@@ -7,6 +7,8 @@ export interface ProjectionStatements {
   /** The definition that the tables were built by, and the mode in which they are kept. */
   readonly projection: Statement;
   readonly insertProjection: Statement;
+  /** Drops a checkpoint that belongs to other tables. */
+  readonly forgetSubscription: Statement;
   /** Held until the transaction ends: tables are made by one process at a time. */
   readonly lockProjection: Statement;
   /** Whether there is an event of these categories and stored types. */
@@ -27,7 +29,13 @@ export function projectionStatements(schemaName: string): ProjectionStatements {
     ),
     insertProjection: statement(
       'insert-projection',
-      `insert into ${schema}.projections (name, mode, fingerprint) values ($1, $2, $3)`,
+      `insert into ${schema}.projections (name, mode, fingerprint) values ($1, $2, $3)
+       on conflict (name) do update set
+         mode = excluded.mode, fingerprint = excluded.fingerprint, built_at = clock_timestamp()`,
+    ),
+    forgetSubscription: statement(
+      'forget-subscription',
+      `delete from ${schema}.subscriptions where name = $1`,
     ),
     lockProjection: statement(
       'lock-projection',

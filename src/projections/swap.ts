@@ -18,7 +18,7 @@ import { hasState, isTransient, sqlstate } from '../db/sqlstate.ts';
 import { inTransaction } from '../db/transaction.ts';
 import { asDatabaseError } from '../db/client.ts';
 import { SteleError } from '../types/errors.ts';
-import { shadowName } from './async.ts';
+import { shadowName, shadowPrefix } from './async.ts';
 import { cancelled, type ProjectionRow, type ShadowParts } from './shadow.ts';
 import { dropSchema, schemaNames } from './schema.ts';
 import { handleTail } from './tail.ts';
@@ -79,22 +79,26 @@ async function exchange(
 ): Promise<number> {
   const { parts, projection, statements, mode } = shadow;
   const { database, schema } = parts;
-  const { name, fingerprint, partitions } = projection;
+  const { name, fingerprint } = projection;
   const names = schemaNames(schema, name);
   await database.on(client, projectionStatements(schema).lockProjection, [schema, name]);
-  const { wasInline, from, live, upTo } = await stopWriters(shadow, client);
-  shadow.meter.handled += await handleTail(shadow, client, names.shadow, [
-    { partition: 0, partitions: 1, after: from, upTo },
-  ]);
+  const { wasInline, built, live, upTo } = await stopWriters(shadow, client);
+  const tails = built.map(([partition, after]) => ({
+    partition,
+    partitions: built.length,
+    after,
+    upTo,
+  }));
+  shadow.meter.handled += await handleTail(shadow, client, names.shadow, tails);
   await exchangeSchemas(shadow, client);
-  // Tables that were written to inline have everything.
-  const keptAt =
-    wasInline || live.length === 0
-      ? Array.from({ length: partitions }, () => upTo)
-      : live.map(([, checkpoint]) => checkpoint);
-  const values = [name, fingerprint, mode, JSON.stringify(keptAt), keepMs];
+  // Tables that were written to inline have everything; those that nothing has run on have nothing.
+  const checkpoints = live.length === 0 ? [0] : live.map(([, checkpoint]) => checkpoint);
+  const keptAt = JSON.stringify(wasInline ? [upTo] : checkpoints);
+  // What was set aside is in no table, and is forgotten now: nobody may go back to tables without it.
+  const parked = await database.on(client, statements.parked, [name]);
+  const values = [name, fingerprint, mode, keptAt, keepMs, parked.length === 0];
   await database.on(client, statements.exchanged, values);
-  await database.on(client, statements.dropSubscription, [shadowName(name)]);
+  await database.on(client, statements.dropShadows, [shadowPrefix(name)]);
   if (mode === 'inline') await database.on(client, statements.dropSubscription, [name]);
   else await beginAt(shadow, client, upTo);
   return upTo;
@@ -107,7 +111,7 @@ async function stopWriters(
 ): Promise<{
   readonly wasInline: boolean;
   readonly live: readonly CheckpointRow[];
-  readonly from: number;
+  readonly built: readonly CheckpointRow[];
   readonly upTo: number;
 }> {
   const [known] = await database.on<ProjectionRow>(client, statements.row, [name]);
@@ -120,18 +124,17 @@ async function stopWriters(
   const [row] = await database.on<ProjectionRow>(client, statements.lockRow, [name]);
   if (row?.[2] !== fingerprint) throw cancelled(name);
   const built = await database.on<CheckpointRow>(client, statements.lockPartitions, [
-    shadowName(name),
+    shadowName(name, fingerprint),
   ]);
   const live = await database.on<CheckpointRow>(client, statements.lockPartitions, [name]);
-  const from = Math.min(...built.map(([, checkpoint]) => checkpoint));
-  if (built.length === 0 || built.some(([, checkpoint]) => checkpoint !== from)) {
-    throw new Error('All partitions of a shadow are at the position that it was filled to.');
-  }
+  if (built.length === 0) throw cancelled(name);
   const last = appendsWait
     ? await database.on<[number]>(client, statements.lastPosition, [])
     : [[0] as [number]];
-  const upTo = Math.max(from, last[0]?.[0] ?? 0, ...live.map(([, checkpoint]) => checkpoint));
-  return { wasInline, live, from, upTo };
+  // Of the shadow's own partitions, another process may have brought some further than this one.
+  const reached = [...built, ...live].map(([, checkpoint]) => checkpoint);
+  const upTo = Math.max(last[0]?.[0] ?? 0, ...reached);
+  return { wasInline, built, live, upTo };
 }
 
 /** Gives the live schema's name to the shadow, with the rights that were granted. */

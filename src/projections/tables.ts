@@ -13,8 +13,10 @@ export type TablesState =
   | 'created'
   /** They were built by this definition, in this mode. */
   | 'ready'
-  /** They were built by another definition, or are kept in the other mode. */
+  /** They were built by another definition. */
   | 'changed'
+  /** They are kept inline and are to run behind the appends, or the other way round. */
+  | 'other-mode'
   /** There are none, and the store holds events that should be in them. */
   | 'not-built';
 
@@ -35,8 +37,10 @@ export async function prepareTables(
   const statements = projectionStatements(schema);
   type Row = [fingerprint: string, mode: string];
   const stateOf = ([row]: Row[]): TablesState | undefined => {
-    if (row === undefined) return undefined;
-    return row[0] === fingerprint && row[1] === mode ? 'ready' : 'changed';
+    // Without a fingerprint, a rebuild has begun, and there are no live tables yet.
+    if (row === undefined || row[0] === '') return undefined;
+    if (row[1] !== mode) return 'other-mode';
+    return row[0] === fingerprint ? 'ready' : 'changed';
   };
   const known = stateOf(await database.read<Row>(statements.projection, [name]));
   if (known !== undefined) return known;
@@ -52,6 +56,8 @@ export async function prepareTables(
     }
     await createTables(client, live, tables, schema);
     await database.on(client, statements.insertProjection, [name, mode, fingerprint]);
+    // It may have run before, on tables that were the application's: these begin at the beginning.
+    if (mode === 'async') await database.on(client, statements.forgetSubscription, [name]);
     return 'created';
   });
   return work.catch((error: unknown) => {
@@ -70,7 +76,7 @@ export function prepareInline(
   return async (parts, changed) => {
     const state = await prepareTables(parts, projection, 'inline');
     if (changed === 'ignore') return;
-    if (state === 'changed') throw projectionChanged(projection.name);
+    if (state === 'changed' || state === 'other-mode') throw projectionChanged(projection.name);
     if (state === 'not-built') throw projectionNotBuilt(projection.name);
   };
 }

@@ -1,8 +1,11 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { projectionConsumer } from '../projections/async.ts';
 import type { Projection } from '../projections/definition.ts';
 import { partsKey, projectionParts, type ProjectionParts } from '../projections/parts.ts';
 import { dropExpired, rebuildWith } from '../projections/rebuild.ts';
 import { prepareTables } from '../projections/tables.ts';
+import { backoff, type RetryPolicy } from '../db/retry.ts';
+import type { BuildOptions } from '../projections/shadow.ts';
 import { partsOf, type StoreParts } from '../store/parts.ts';
 import type { Store } from '../store/store.ts';
 import type { Waitable, WaitOptions } from '../store/waitable.ts';
@@ -12,7 +15,7 @@ import { subscriptionControl, type ParkedSelection } from '../subscriptions/cont
 import type { Subscription } from '../subscriptions/subscription.ts';
 import { waitUntilHandled } from '../subscriptions/wait-for.ts';
 import { startWorker, type Notice, type Worker } from '../subscriptions/worker.ts';
-import { SteleError } from '../types/errors.ts';
+import { isSteleError, SteleError } from '../types/errors.ts';
 import { inspect, parkedEvents, type ParkedEvent, type SubscriptionStatus } from './inspect.ts';
 
 /** What runs behind the appends: a subscription, a reaction, or a projection. */
@@ -150,6 +153,34 @@ export async function openRuntime(store: Store, options: RuntimeOptions): Promis
   return runtimeOf(parts, worker, names, close);
 }
 
+const passing: RetryPolicy = { attempts: 0, baseMs: 500, maximumMs: 30_000 };
+
+/** Whether something is in the way of a rebuild for now. */
+function mayPass(error: unknown): boolean {
+  return (
+    isSteleError(error, 'database') ||
+    isSteleError(error, 'read-stalled') ||
+    isSteleError(error, 'rebuild-running')
+  );
+}
+
+async function rebuildPatiently(
+  parts: StoreParts,
+  projection: Projection,
+  options: BuildOptions & { readonly signal: AbortSignal },
+): Promise<void> {
+  for (let attempt = 2; ; attempt += 1) {
+    try {
+      await rebuildWith(parts, projection, options, { onAbort: 'leave', origin: 'built' });
+      return;
+    } catch (error) {
+      if (options.signal.aborted || !mayPass(error)) throw error;
+      const wait = backoff(passing, Math.min(attempt, 12));
+      await delay(wait, undefined, { signal: options.signal });
+    }
+  }
+}
+
 /** Takes a projection up when its tables are those of its definition. */
 async function rebuildInBackground(
   parts: StoreParts,
@@ -164,7 +195,7 @@ async function rebuildInBackground(
   const { name } = projection;
   const { onNotice, signal, leaseMs } = options;
   try {
-    await rebuildWith(parts, projection, { signal, leaseMs, mode: 'async' }, 'leave');
+    await rebuildPatiently(parts, projection, { signal, leaseMs, mode: 'async' });
     await worker?.add(await projectionConsumer(parts, projectionParts(projection), false));
     onNotice({ kind: 'rebuilt', projection: name });
   } catch (error) {
@@ -227,11 +258,11 @@ async function consumerFor(
   if (!(partsKey in runnable)) return runnable;
   const projection: ProjectionParts = projectionParts(runnable);
   const state = await prepareTables(parts, projection, 'async');
-  if (state === 'changed') {
-    if (changed === 'refuse') {
+  if (state === 'changed' || state === 'other-mode') {
+    if (changed === 'refuse' || (changed === 'warn' && state === 'other-mode')) {
       throw new SteleError(
         'projection-changed',
-        `The tables of projection '${projection.name}' were built by another definition than the one given, or are kept inline. ` +
+        `The tables of projection '${projection.name}' ${state === 'changed' ? 'were built by another definition than the one given' : 'are kept inline, by the appends'}. ` +
           "Rebuild it with rebuild(), have it rebuilt in the background with `changedProjections: 'rebuild'`, or run it on them as they are with `changedProjections: 'warn'`. " +
           'Where only the compiler has changed the text of its handlers, give it a `version`.',
       );
@@ -243,6 +274,12 @@ async function consumerFor(
 }
 
 function checkOptions(parts: StoreParts, { run, leaseMs = shortestLeaseMs }: RuntimeOptions): void {
+  if (run.length > 0 && parts.database.size < 3) {
+    throw new SteleError(
+      'invalid-argument',
+      `What runs behind the appends needs a pool of at least 3 connections, for its transactions and for what its handlers read, but this one has ${parts.database.size}.`,
+    );
+  }
   const names = run.map(({ name }) => name);
   const twice = names.find((name, index) => names.indexOf(name) !== index);
   if (twice !== undefined) {

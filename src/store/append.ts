@@ -5,7 +5,7 @@ import type { AnyAggregate } from '../types/aggregate.ts';
 import { ConcurrencyError, DuplicateEventError, SteleError } from '../types/errors.ts';
 import type { RecordedEvent } from '../types/recorded-event.ts';
 import { categoryOf } from '../types/stream.ts';
-import { refuseInsideHandler, refuseInsideReplay } from './ambient.ts';
+import { handlersPath, refuseInsideHandler, refuseInsideReplay } from './ambient.ts';
 import {
   sendAppends,
   type PreparedAppend,
@@ -82,11 +82,13 @@ export function appender(parts: AppenderParts): Append {
     }
     if (projections.length > 0) {
       return groups.submitTransaction(append, (append, wait) =>
-        inTransaction(parts.database, (client) =>
-          appendAndProject(parts, client, append, idempotencyKey, projections, {
-            wait,
-            isCallers: false,
-          }),
+        parts.database.withSlot(() =>
+          inTransaction(parts.database, (client) =>
+            appendAndProject(parts, client, append, idempotencyKey, projections, {
+              wait,
+              isCallers: false,
+            }),
+          ),
         ),
       );
     }
@@ -107,6 +109,8 @@ async function appendInside(
 ): Promise<readonly StoredEvents[]> {
   const hasSavepoint = projections.length > 0;
   try {
+    // The transaction of a read model does not wait for the disk; with an event in it, it does.
+    if (handlersPath() !== undefined) await transaction.query('set local synchronous_commit = on');
     if (hasSavepoint) await transaction.query('savepoint stele_append');
     const how = { wait: true, isCallers: true };
     const stored = await appendAndProject(

@@ -77,9 +77,9 @@ export function groupCommit(database: Database, statements: Statements): GroupCo
   let queue: Waiting[] = [];
   const streamsInFlight = new Set<string>();
   // Flights that may wait for a lock leave the lanes their connections.
-  const mostWaiters = Math.max(1, database.size - lanes);
-  // However many of them wait, one more transaction has a connection.
-  const mostTransactions = Math.max(mostWaiters + 1, database.size - 1);
+  // However many of them wait, one more transaction has a connection, of those that are for such.
+  const mostWaiters = Math.max(1, database.size - lanes - 1);
+  const mostTransactions = mostWaiters + 1;
   let flights = 0;
   let inFlight = 0;
   let transactions = 0;

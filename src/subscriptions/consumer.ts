@@ -55,6 +55,8 @@ export interface Consumer extends FailurePolicy {
   readonly handler: Handler;
   /** SQL at the beginning of each of its transactions, such as `set local search_path`. */
   readonly settings?: string | undefined;
+  /** Whether somebody else has to have made it: it is joined, and never begun. */
+  readonly joins?: boolean | undefined;
   /** The session's own search path, where `settings` sets another one. */
   readonly sessionPath?: string | undefined;
   /** Whether it handles what was handled before, so that its handlers may append nothing. */

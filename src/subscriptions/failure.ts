@@ -1,4 +1,5 @@
 import { isConnectionLoss, isServerError } from '../db/sqlstate.ts';
+import { LostConnectionError } from '../db/transaction.ts';
 import { isSteleError } from '../types/errors.ts';
 import type { Item } from './page.ts';
 
@@ -35,6 +36,7 @@ export function kindOf(error: unknown): FailureKind {
   if (isNewer) return 'newer';
   const server = causes.find(isServerError);
   if (server?.code === 'ST003') return 'fenced';
+  if (error instanceof LostConnectionError) return 'away';
   // What a handler threw says nothing about our connection, whose loss is noticed by itself.
   const ofHandler = causes.some((cause) => cause instanceof HandlerError);
   if (!ofHandler && causes.some((cause) => isConnectionLoss(cause))) return 'away';

@@ -76,19 +76,35 @@ export async function runPartition(parts: PartitionParts): Promise<End> {
     behindSince: undefined,
     parked: new Set(),
   };
-  for (let attempt = 2; ;) {
+  let passed = 0;
+  for (let attempt = 1; ;) {
     try {
       if (!(await findProgress(work, progress))) return 'fenced';
       if ((await work.consumer.isCurrent?.()) === false) return await leaveToOthers(work);
-      attempt = 2;
+      passed = progress.passed;
       return await consume(parts, progress);
     } catch (error) {
-      if (kindOf(error) === 'fenced') return 'fenced';
+      const kind = kindOf(error);
+      if (kind === 'fenced') return 'fenced';
       if (control.isStopping) return 'released';
-      attempt = Math.min(attempt + 1, reconnect.attempts);
+      attempt = progress.passed > passed ? 2 : Math.min(attempt + 1, reconnect.attempts);
+      if (kind !== 'away') await complain(parts, error, attempt);
       await interruptibly(control, backoff(reconnect, attempt));
     }
   }
+}
+
+/** Says that something fails which is not a handler: a page that cannot be read, a missing right. */
+async function complain(
+  { work: { parts, statements, lease }, onTrouble }: PartitionParts,
+  error: unknown,
+  attempt: number,
+): Promise<void> {
+  const record = recordOf(error, attempt, undefined);
+  const { subscription, partition, epoch } = lease;
+  const values = [subscription, partition, epoch, 'retrying', JSON.stringify(record)];
+  await parts.database.query(statements.trouble, values).catch(() => undefined);
+  onTrouble('retrying', record.message);
 }
 
 /** The read model is of another definition, which other processes may have. */
@@ -117,8 +133,10 @@ async function findProgress(work: Work, progress: Progress): Promise<boolean> {
   if (row === undefined || row[0] !== lease.epoch) return false;
   const [, checkpoint] = row;
   progress.known = checkpoint;
-  // What was passed before the connection was lost need not be handled again, such as by a reaction.
-  progress.passed = Math.max(progress.passed, checkpoint);
+  // A reaction need not see again what it has seen. Anything else may have been taken back: a crash of
+  // the server forgets commits that did not wait for the disk.
+  const hasSeen = 'react' in work.consumer.handler ? progress.passed : 0;
+  progress.passed = Math.max(hasSeen, checkpoint);
   await findParked(work, progress);
   return true;
 }

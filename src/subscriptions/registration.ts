@@ -24,18 +24,27 @@ export async function register(
   const { categories, types, metadata } = filterOf(consumer);
   const [row] = await database.read<[number]>(statements.partitionCount, [name]);
   const isNew = row?.[0] === 0;
+  if (isNew && consumer.joins === true) return;
   const start = isNew ? await startOf(parts, statements, consumer.from) : 0;
   try {
     await inTransaction(database, async (client) => {
       const values = [name, kind, partitions, categories, types, metadata];
-      const rows = await database.on<[number]>(client, statements.subscribe, values);
-      const count = rows[0]?.[0] ?? partitions;
+      const rows = await database.on<[number, string]>(client, statements.subscribe, values);
+      const [[count, known] = [partitions, kind]] = rows;
+      if (known !== kind) throw otherKind(name, known, kind);
       if (count !== partitions) throw otherPartitions(consumer, count);
       if (isNew) await database.on(client, statements.addPartitions, [name, count, start]);
     });
   } catch (error) {
     throw asDatabaseError(`Registering '${name}'`, error);
   }
+}
+
+function otherKind(name: string, found: string, wanted: string): SteleError {
+  return new SteleError(
+    'invalid-argument',
+    `'${name}' has run as ${found} before, and its checkpoint is that one's: it cannot be run as ${wanted}. Give it another name.`,
+  );
 }
 
 function otherPartitions({ name, kind, partitions }: Consumer, found: number): SteleError {

@@ -50,9 +50,8 @@ export function subscriptionStatements(schemaName: string): SubscriptionStatemen
       `insert into ${schema}.subscriptions (name, kind, partitions, categories, types, metadata)
        values ($1, $2, $3, $4, $5, $6)
        on conflict (name) do update set
-         kind = excluded.kind, categories = excluded.categories, types = excluded.types,
-         metadata = excluded.metadata
-       returning partitions`,
+         categories = excluded.categories, types = excluded.types, metadata = excluded.metadata
+       returning partitions, kind`,
     ),
     addPartitions: statement(
       'add-partitions',
@@ -169,7 +168,8 @@ export function subscriptionStatements(schemaName: string): SubscriptionStatemen
     failedAgain: statement(
       'failed-again',
       `update ${schema}.parked_events
-       set request = null, error = case when version = $3 then $4 else error end,
+       set request = case when request = 'discard' then request end,
+         error = case when version = $3 then $4 else error end,
          attempts = attempts + case when version = $3 then 1 else 0 end
        where subscription = $1 and stream_id = $2`,
     ),

@@ -23,8 +23,6 @@ export interface Work {
   readonly consumer: Consumer;
   readonly lease: Lease;
   readonly leaseMs: number;
-  /** Waits until there is a connection to spare for a handler's transaction. */
-  readonly withSlot: <T>(task: () => Promise<T>) => Promise<T>;
   /** Aborted when the partition has been lost. */
   readonly lost: AbortSignal;
 }
@@ -153,11 +151,11 @@ export async function parkFailed(
  * for a lease's time, so that what it has locked does not keep the next owner waiting for longer.
  */
 export async function inWork<T>(
-  { parts, consumer, leaseMs, withSlot }: Work,
+  { parts, consumer, leaseMs }: Work,
   task: (client: pg.PoolClient) => Promise<T>,
 ): Promise<T> {
   const settings = `set local idle_in_transaction_session_timeout = ${leaseMs};${consumer.settings ?? ''}`;
-  return withSlot(async () => {
+  return parts.database.withSlot(async () => {
     const started = performance.now();
     try {
       return await inTransaction(parts.database, task, settings);

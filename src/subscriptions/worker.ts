@@ -94,9 +94,17 @@ const outdatedLeases = 6;
 export async function startWorker(
   parts: StoreParts,
   consumers: readonly Consumer[],
-  { leaseMs, onNotice, until }: WorkerOptions,
+  { leaseMs, onNotice: tell, until }: WorkerOptions,
 ): Promise<Worker> {
   const { database, schema, signals } = parts;
+  // What the application does with it must not disturb the work.
+  const onNotice = (notice: Notice): void => {
+    try {
+      tell(notice);
+    } catch (error) {
+      process.emitWarning(error instanceof Error ? error : String(error));
+    }
+  };
   const statements = subscriptionStatements(schema);
   for (const consumer of consumers) await register(parts, statements, consumer);
 
@@ -110,7 +118,6 @@ export async function startWorker(
   const underWay = new Set<Promise<unknown>>();
   /** Subscriptions that have met an event newer than this code, and until when they are left to others. */
   const outdated = new Map<string, number>();
-  const withSlot = slots(Math.max(1, database.size - 2));
   let closing = false;
   let leaseEnds: NodeJS.Timeout | undefined;
 
@@ -147,7 +154,6 @@ export async function startWorker(
         consumer: run.consumer,
         lease: { subscription, partition, partitions, epoch },
         leaseMs,
-        withSlot,
         lost: lost.signal,
       },
       filter: run.filter,
@@ -310,24 +316,4 @@ export async function startWorker(
 
 function keyOf(subscription: string, partition: number): string {
   return `${partition} ${subscription}`;
-}
-
-/**
- * So many transactions at a time. Handlers that read the store need connections beside the one of their
- * transaction, which they hold meanwhile: with all of them lent, none would go on.
- */
-function slots(count: number): <T>(task: () => Promise<T>) => Promise<T> {
-  let free = count;
-  const line: (() => void)[] = [];
-  return async (task) => {
-    if (free > 0) free -= 1;
-    else await new Promise<void>((resolve) => line.push(resolve));
-    try {
-      return await task();
-    } finally {
-      const next = line.shift();
-      if (next === undefined) free += 1;
-      else next();
-    }
-  };
 }
