@@ -14,8 +14,9 @@
  */
 import type pg from 'pg';
 import { retry, type RetryPolicy } from '../db/retry.ts';
-import { hasState, isTransient, sqlstate } from '../db/sqlstate.ts';
+import { hasState, sqlstate } from '../db/sqlstate.ts';
 import { inTransaction } from '../db/transaction.ts';
+import { kindOf } from '../subscriptions/failure.ts';
 import { asDatabaseError } from '../db/client.ts';
 import { SteleError } from '../types/errors.ts';
 import { shadowName, shadowPrefix } from './async.ts';
@@ -44,7 +45,8 @@ export async function swap(
   const { parts, projection } = shadow;
   const mayTryAgain = (error: unknown): boolean =>
     !shadow.options.signal?.aborted &&
-    (isTransient(error) || hasState(error, sqlstate.lockNotAvailable));
+    // Also of the tail's handlers, where another process works on the shadow, too.
+    kindOf(error) === 'collision';
   try {
     return await retry(patience, mayTryAgain, (attempt) => {
       const startedAt = performance.now();

@@ -263,8 +263,10 @@ async function consumerFor(
       throw new SteleError(
         'projection-changed',
         `The tables of projection '${projection.name}' ${state === 'changed' ? 'were built by another definition than the one given' : 'are kept inline, by the appends'}. ` +
-          "Rebuild it with rebuild(), have it rebuilt in the background with `changedProjections: 'rebuild'`, or run it on them as they are with `changedProjections: 'warn'`. " +
-          'Where only the compiler has changed the text of its handlers, give it a `version`.',
+          "Rebuild it with rebuild(), have it rebuilt in the background with `changedProjections: 'rebuild'`" +
+          (state === 'changed'
+            ? ", or run it on them as they are with `changedProjections: 'warn'`. Where only the compiler has changed the text of its handlers, give it a `version`."
+            : '.'),
       );
     }
     onNotice({ kind: 'projection-changed', projection: projection.name });
