@@ -31,7 +31,9 @@ export async function startProxy(connectionString: string): Promise<Proxy> {
     }
     client.pipe(upstream);
     upstream.on('data', (data) => {
-      if (lose === undefined || !data.includes(lose.holding)) {
+      // Notifications of other processes come at any time, and nobody waits for their answers.
+      const isMeant = lose !== undefined && data.includes(lose.holding);
+      if (lose === undefined || !isMeant || data.includes('pg_notify')) {
         client.write(data);
         return;
       }
