@@ -2,7 +2,7 @@ import { asDatabaseError } from '../db/client.ts';
 import { inTransaction } from '../db/transaction.ts';
 import type { StoreParts } from '../store/parts.ts';
 import { projectionChanged, projectionNotBuilt } from '../store/project.ts';
-import { storedNameOf } from '../store/row-codec.ts';
+import { filterOf, type Filter } from '../subscriptions/page.ts';
 import type { ProjectionParts } from './parts.ts';
 import { createTables, schemaNames } from './schema.ts';
 import { projectionStatements } from './statements.ts';
@@ -82,15 +82,9 @@ export function prepareInline(
 }
 
 /** The names under which the events that a projection takes are stored. */
-export function storedTypes({ aggregates, handles }: ProjectionParts): {
-  readonly categories: readonly string[];
-  readonly types: readonly string[];
-} {
-  const types = aggregates.flatMap(({ category, events }) =>
-    Object.entries(events).flatMap(([type, definition]) =>
-      handles(category, type) ? [storedNameOf(type, definition)] : [],
-    ),
-  );
-  const categories = aggregates.map(({ category }) => category);
-  return { categories, types };
+export function storedTypes({
+  aggregates,
+  handles,
+}: ProjectionParts): Pick<Filter, 'categories' | 'types'> {
+  return filterOf({ aggregates, handles, metadata: undefined });
 }

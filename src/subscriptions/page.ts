@@ -13,7 +13,11 @@ export interface Filter {
 }
 
 /** The filter follows from the handlers, so that what is asked for and what is handled cannot differ. */
-export function filterOf({ aggregates, handles, metadata }: Consumer): Filter {
+export function filterOf({
+  aggregates,
+  handles,
+  metadata,
+}: Pick<Consumer, 'aggregates' | 'handles' | 'metadata'>): Filter {
   const categories: string[] = [];
   const types: string[] = [];
   for (const { category, events } of aggregates) {

@@ -1,8 +1,8 @@
+import type pg from 'pg';
 import type { EventRow } from '../store/row-codec.ts';
-import { causedBy, runHandler } from '../store/ambient.ts';
-import { HandlerError, kindOf, recordOf } from './failure.ts';
+import { kindOf, recordOf } from './failure.ts';
 import { itemOf, type Item } from './page.ts';
-import { advance, flush, inWork, react, type Progress, type Work } from './work.ts';
+import { advance, flush, handleAll, inWork, react, type Progress, type Work } from './work.ts';
 
 /** Finds out which streams of a partition have events set aside. */
 export async function findParked(work: Work, { parked }: Progress): Promise<void> {
@@ -31,7 +31,7 @@ export async function carryOutRequests(work: Work, progress: Progress): Promise<
     const item = await parkedItem(work, streamId, version);
     try {
       if (request === 'replay' && item !== undefined) await replay(work, progress, item);
-      else await remove(work, progress, streamId, version);
+      else await remove(work, progress, { streamId, version });
     } catch (error) {
       const kind = kindOf(error);
       if (kind === 'fenced' || kind === 'away') throw error;
@@ -57,40 +57,25 @@ async function parkedItem(
 }
 
 async function replay(work: Work, progress: Progress, item: Item): Promise<void> {
-  const { parts, statements, consumer, lease } = work;
-  const { event } = item;
   if (item.failure !== undefined) throw item.failure.error;
-  if (event === undefined) throw new TypeError('An event is decoded, or its failure is known.');
-  const { handler } = consumer;
-  if ('react' in handler) {
+  if ('react' in work.consumer.handler) {
     await react(work, { ...progress }, item);
-    await remove(work, progress, item.streamId, item.version);
+    await remove(work, progress, item);
     return;
   }
-  await inWork(work, async (client) => {
-    try {
-      await causedBy(event, () =>
-        runHandler(() =>
-          'batch' in handler ? handler.batch([event], client) : handler.each(event, client),
-        ),
-      );
-    } catch (cause) {
-      throw new HandlerError(0, cause);
-    }
-    const values = [lease.subscription, item.streamId, item.version];
-    await parts.database.on(client, statements.unpark, values);
-    await advance(work, client, progress.known, progress.known);
-  });
+  await remove(work, progress, item, (client) => handleAll(work, client, [item]));
 }
 
+/** Takes an event away from those that are set aside, in the transaction of what is done with it. */
 async function remove(
   work: Work,
   progress: Progress,
-  streamId: string,
-  version: number,
+  { streamId, version }: Pick<Item, 'streamId' | 'version'>,
+  handle: (client: pg.PoolClient) => Promise<unknown> = async () => undefined,
 ): Promise<void> {
   const { parts, statements, lease } = work;
   await inWork(work, async (client) => {
+    await handle(client);
     await parts.database.on(client, statements.unpark, [lease.subscription, streamId, version]);
     await advance(work, client, progress.known, progress.known);
   });

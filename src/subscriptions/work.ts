@@ -66,8 +66,13 @@ export async function handleTogether(
   return handled;
 }
 
-/** @returns how many were handled: all of them, unless they took long */
-async function handleAll(
+/**
+ * Runs the handlers of a transaction.
+ *
+ * @returns how many were handled: all of them, unless they took long
+ * @throws HandlerError for what a handler threw
+ */
+export async function handleAll(
   { consumer: { handler, sessionPath, replays = false } }: Work,
   client: pg.PoolClient,
   items: readonly Item[],
